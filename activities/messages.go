@@ -1,0 +1,124 @@
+package activities
+
+import "github.com/holdfast-backup/holdfast/internal/backup"
+
+// Inputs and results of the activities, one struct each, so that fields can be added.
+
+// TenantInput names a tenant and one of its apps.
+type TenantInput struct {
+	Tenant string
+	App    backup.App
+}
+
+// AuthorizeInput asks whether a decision may be taken.
+type AuthorizeInput struct {
+	Tenant   string
+	Task     backup.Task
+	Decision backup.Decision
+}
+
+// AdministratorInput names the person who asked.
+type AdministratorInput struct {
+	Tenant      string
+	RequestedBy string
+}
+
+// ProvisionResult is what EnsureRepository proved.
+type ProvisionResult struct {
+	Verdict           backup.Verdict
+	Generation        int
+	Receipt           int64
+	RepositoryCreated bool
+}
+
+// CheckInput probes one system of a description.
+type CheckInput struct {
+	Tenant backup.Tenant
+	App    backup.App
+	System string
+}
+
+// PassInput names a pass of an import.
+type PassInput struct {
+	Tenant    string
+	Directory backup.DirectoryKind
+	Pass      string
+}
+
+// ReadResult is how many entries a listing had.
+type ReadResult struct{ Entries int }
+
+// CompareResult is the difference and what may be done with it.
+type CompareResult struct {
+	Counts  backup.ImportCounts
+	Verdict backup.ImportVerdict
+	Why     string
+}
+
+// ApplyResult is what stands after an import.
+type ApplyResult struct{ Accounts backup.Accounts }
+
+// StartRunResult is a run and how many shards it has.
+type StartRunResult struct {
+	Number int64
+	Parts  int
+	Shards int
+}
+
+// ShardInput names a shard of a run.
+type ShardInput struct {
+	Tenant string
+	App    backup.App
+	Number int64
+	Shard  int
+}
+
+// ShardResult is what became of the shard's parts in this attempt and the ones before.
+type ShardResult struct {
+	Done, Failed, NoService int
+}
+
+// FinishRunInput ends a run. Cause is set when the run could not go on.
+type FinishRunInput struct {
+	Tenant string
+	Number int64
+	Cause  *backup.Verdict
+}
+
+// FinishRunResult is the run as it ended.
+type FinishRunResult struct{ Run backup.Run }
+
+// RestoreInput names what to restore, and where to.
+type RestoreInput struct {
+	Tenant   string
+	Account  string
+	App      backup.App
+	Service  backup.Service
+	Snapshot string
+	To       string
+}
+
+// RestoreResult is what was written.
+type RestoreResult struct {
+	Snapshot string
+	Counts   backup.RestoreCounts
+}
+
+// AlertInput raises an alert.
+type AlertInput struct{ Alert backup.Alert }
+
+// ResolveInput resolves an alert.
+type ResolveInput struct {
+	Tenant  string
+	Kind    backup.AlertKind
+	Subject string
+}
+
+// ScheduleResult tells whether the schedules were made by this call.
+type ScheduleResult struct{ Created bool }
+
+// TriggerResult names the run that was started.
+type TriggerResult struct {
+	WorkflowID string
+	Started    bool
+}

@@ -1,0 +1,187 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// The interfaces of the outside world, declared where they are used. Each is as small as the
+// activities need; adapters in integrations/ satisfy them and the worker wires them. All errors
+// that reach an activity are classified (*backup.Error) or count as ours and retryable.
+
+// Tenants keeps what `holdfast apply` said.
+type Tenants interface {
+	// SaveTenant inserts or replaces the tenant's description and its pinned connectors.
+	SaveTenant(ctx context.Context, t backup.Tenant) error
+	// Tenant returns CodeNotFound when there is none.
+	Tenant(ctx context.Context, id string) (backup.Tenant, error)
+}
+
+// People keeps directory entries and accounts. A pass is one listing of one directory; it is staged page by page,
+// compared and applied in set operations, so memory does not grow with the directory.
+type People interface {
+	// BeginPass forgets whatever is staged for this directory and opens the pass.
+	BeginPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) error
+	// StagePage upserts by entry id; a page may be repeated.
+	StagePage(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, page []backup.DirectoryEntry) error
+	// ComparePass tells the staged pass from what is known. It changes nothing but the staged entries' problems (duplicates).
+	ComparePass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) (backup.ImportCounts, error)
+	// ApplyPass makes the staged pass the truth, in one transaction. Applying the same pass again changes nothing.
+	ApplyPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, at time.Time) (backup.Accounts, error)
+	// FindAccount looks an account up by id, mail or UPN (case-insensitively); CodeNotFound when there is none.
+	FindAccount(ctx context.Context, tenant, ref string) (backup.Account, error)
+}
+
+// Runs keeps runs and their parts.
+type Runs interface {
+	// StartRun makes the run and an open part for every active account and service, cut into shards of at most
+	// shardSize accounts (all services of an account in one shard). Called again with the same runID it returns what it made.
+	StartRun(ctx context.Context, r backup.Run, services []backup.Service, shardSize int) (run backup.Run, shards int, err error)
+	// OpenParts lists the parts of a shard (from 0) that are still open, in a stable order.
+	OpenParts(ctx context.Context, tenant string, number int64, shard int) ([]backup.RunPart, error)
+	// FinishPart records how a part ended; recording it twice is the same as once.
+	FinishPart(ctx context.Context, tenant string, number int64, p backup.RunPart) error
+	// TotalRun returns the run with its parts counted and its Counts summed.
+	TotalRun(ctx context.Context, tenant string, number int64) (backup.Run, error)
+	// FinishRun records outcome, code, detail, end and totals.
+	FinishRun(ctx context.Context, r backup.Run) error
+}
+
+// Alerts keeps alerts.
+type Alerts interface {
+	// RaiseAlert opens the alert, or counts it once more when one of its tenant, kind and subject is open; first tells which.
+	RaiseAlert(ctx context.Context, a backup.Alert, at time.Time) (stored backup.Alert, first bool, err error)
+	// ResolveAlert closes the open alert, if there is one, and tells whether there was.
+	ResolveAlert(ctx context.Context, tenant string, kind backup.AlertKind, subject string, at time.Time) (bool, error)
+}
+
+// Notifier tells people outside of Holdfast about an alert that was raised or resolved.
+type Notifier interface {
+	Notify(ctx context.Context, a backup.Alert) error
+}
+
+// Keys obtains a tenant's ekey, by whichever method the tenant has.
+type Keys interface {
+	// Reachable returns nil when a holder of the ekey could be asked now, without asking it. CodeNotConnected otherwise.
+	Reachable(ctx context.Context, t backup.Tenant) error
+	// Obtain asks for the ekey. The caller closes the lease.
+	Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error)
+}
+
+// Directories opens a tenant's directory.
+type Directories interface {
+	OpenDirectory(ctx context.Context, t backup.Tenant) (Directory, error)
+}
+
+// Directory lists people.
+type Directory interface {
+	// Probe binds and looks at the base, without listing anybody. The text says what was found, for a person.
+	Probe(ctx context.Context) (string, error)
+	// List calls yield page by page. It returns nil only when the directory itself said that the listing is
+	// complete; whatever was yielded before an error is not the whole directory.
+	List(ctx context.Context, yield func([]backup.DirectoryEntry) error) error
+	Close() error
+}
+
+// Apps connects to a tenant's SaaS app.
+type Apps interface {
+	ConnectApp(ctx context.Context, t backup.Tenant, app backup.App) (App, error)
+}
+
+// App is a connected SaaS app.
+type App interface {
+	// Probe gets a token and makes one cheap call per service; the error names the missing permission. The text says what was found.
+	Probe(ctx context.Context, services []backup.Service) (string, error)
+	// Source opens one service of one account. CodeNoService: the account has no mailbox or drive; CodeFenced: it is
+	// closed to us; CodeNotFound: the app does not know the account.
+	Source(ctx context.Context, a backup.Account, s backup.Service) (Source, error)
+}
+
+// Source is one service of one account: a mailbox or a drive.
+type Source interface {
+	// Changes calls yield for everything that changed since cursor, or for everything when cursor is empty, one call at a time, and
+	// returns the next cursor. CodeCursorExpired: list again with an empty cursor. What was yielded before an error may be used,
+	// but the old cursor stays.
+	Changes(ctx context.Context, cursor json.RawMessage, yield func(backup.Change) error) (next json.RawMessage, err error)
+	// Open returns the item as it was when its content was opened, and the content. It may be called concurrently. The reader
+	// verifies length and hash where the service gives them and fails instead of returning io.EOF when they differ.
+	// *backup.SkipError: the content cannot be had. CodeNotFound: the item is gone.
+	Open(ctx context.Context, item backup.Item) (backup.Item, io.ReadCloser, error)
+	// Parallel is how many Opens may be under way at once for this source (Outlook: 3 per mailbox).
+	Parallel() int
+	// Calls is how many HTTP requests this source has made, retries included.
+	Calls() int64
+}
+
+// Repositories opens a tenant's repository with the password that Lease.RepositoryPassword derives.
+type Repositories interface {
+	// EnsureRepository makes the repository when there is none, and opens it to prove the password otherwise (CodeWrongKey).
+	// created tells whether this call made it.
+	EnsureRepository(ctx context.Context, t backup.Tenant, password string) (created bool, err error)
+	OpenRepository(ctx context.Context, t backup.Tenant, password string) (Repository, error)
+}
+
+// Repository keeps snapshots: one per account, service and run.
+type Repository interface {
+	// Latest returns the newest snapshot, checkpoints included, or nil when there is none.
+	Latest(ctx context.Context, account string, app backup.App, service backup.Service) (*backup.SnapshotInfo, error)
+	// Find returns a snapshot by id; CodeNotFound when there is none.
+	Find(ctx context.Context, id string) (*backup.SnapshotInfo, error)
+	// Write begins a snapshot on top of base (nil: empty).
+	Write(ctx context.Context, base *backup.SnapshotInfo) (SnapshotWriter, error)
+	Read(ctx context.Context, s *backup.SnapshotInfo) (SnapshotReader, error)
+	Close(ctx context.Context) error
+}
+
+// SnapshotWriter is a snapshot in the making. Its methods may be called concurrently, Checkpoint, Commit and Close excepted.
+type SnapshotWriter interface {
+	// Lookup returns the item as the snapshot has it now.
+	Lookup(ctx context.Context, id string) (backup.Item, bool, error)
+	// Put stores an item with its content, streaming, and returns the content's size; content is nil for an item without any.
+	// When it fails the item is as before.
+	Put(ctx context.Context, item backup.Item, content io.Reader) (int64, error)
+	// PutMeta replaces what is known of an item and keeps its content.
+	PutMeta(ctx context.Context, item backup.Item) error
+	// Remove takes the item out of this snapshot; earlier ones keep it.
+	Remove(ctx context.Context, id string) error
+	// Each calls fn for every item.
+	Each(ctx context.Context, fn func(backup.Item) error) error
+	// Checkpoint makes what was put so far survive a crash: as an incomplete snapshot, which a later one replaces.
+	Checkpoint(ctx context.Context, state backup.SnapshotState) error
+	// Commit sets state.Counts.Items, proves that the snapshot holds as many items as were put and not removed, and makes it durable.
+	Commit(ctx context.Context, state backup.SnapshotState) (backup.SnapshotInfo, error)
+	// Close gives up what was not committed.
+	Close(ctx context.Context) error
+}
+
+// SnapshotReader reads one snapshot.
+type SnapshotReader interface {
+	Each(ctx context.Context, fn func(backup.Item) error) error
+	// Open returns an item's content; CodeNotFound when it has none. Corruption is an error at Read.
+	Open(ctx context.Context, id string) (io.ReadCloser, error)
+}
+
+// Destinations opens the place a restore writes to.
+type Destinations interface {
+	// OpenFolder prepares an absolute folder on the worker's machine.
+	OpenFolder(ctx context.Context, path string) (Destination, error)
+}
+
+// Destination takes restored files. Paths are given as cleaned components from internal/backup's RestorePath.
+type Destination interface {
+	MakeFolder(ctx context.Context, path []string) error
+	// WriteFile writes through a temporary name, so that a file is whole or absent; kept tells that the same bytes stood there already.
+	WriteFile(ctx context.Context, path []string, modified time.Time, content io.Reader) (n int64, kept bool, err error)
+}
+
+// Scheduler is the part of the orchestrator that activities may use.
+type Scheduler interface {
+	// EnsureSchedules creates or updates the tenant's backup and import schedules.
+	EnsureSchedules(ctx context.Context, t backup.Tenant, app backup.App) (created bool, err error)
+	// TriggerBackup starts a run now, unless one is under way (started is false then).
+	TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error)
+}

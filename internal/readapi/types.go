@@ -1,0 +1,110 @@
+// Package readapi is what a person may read of a tenant over HTTPS: the wire types of the gateway's read API, and its client.
+//
+// Lists of people, runs and alerts are business data: they stay out of workflow histories and come from the store,
+// through the gateway. Everything is GET, JSON, and needs a bearer token.
+package readapi
+
+import (
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// Paths, below the gateway's base URL. {tenant} and {number} are filled in.
+const (
+	TenantPath   = "/v1/tenants/{tenant}"               // TenantReport
+	UsersPath    = "/v1/tenants/{tenant}/users"         // UserPage; ?state=active|preserved &after= &limit=
+	ProblemsPath = "/v1/tenants/{tenant}/problems"      // ProblemPage; ?after= &limit=
+	PreviewPath  = "/v1/tenants/{tenant}/preview"       // PreviewPage; ?after= &limit=
+	RunsPath     = "/v1/tenants/{tenant}/runs"          // RunPage; ?limit=
+	RunPath      = "/v1/tenants/{tenant}/runs/{number}" // RunReport
+	AlertsPath   = "/v1/tenants/{tenant}/alerts"        // AlertPage; ?all=true for resolved ones, too
+	KeyPath      = "/v1/tenants/{tenant}/key"           // backup.KeyStatus
+	IdentityPath = "/v1/worker-identity"                // WorkerIdentity
+	HealthPath   = "/healthz"                           // 200 when the store answers; needs no token
+)
+
+// TenantReport is what `holdfast status` shows beside the checklist.
+type TenantReport struct {
+	Tenant   backup.Tenant    `json:"tenant"`
+	Accounts backup.Accounts  `json:"accounts"`
+	LastRun  *backup.Run      `json:"lastRun,omitempty"`
+	Key      backup.KeyStatus `json:"key"`
+	Alerts   int              `json:"alerts"` // open ones
+}
+
+// UserPage is a page of accounts in order of mail. Next is empty on the last page.
+type UserPage struct {
+	Accounts []backup.Account `json:"accounts"`
+	Next     string           `json:"next,omitempty"`
+}
+
+// ProblemPage is a page of directory entries that did not become accounts.
+type ProblemPage struct {
+	Entries []backup.DirectoryEntry `json:"entries"`
+	Next    string                  `json:"next,omitempty"`
+}
+
+// Difference is what an import would do with an entry.
+type Difference string
+
+// Differences. Unchanged entries are counted, not listed.
+const (
+	Added    Difference = "added"
+	Changed  Difference = "changed"
+	Vanished Difference = "vanished"
+	Disabled Difference = "disabled"
+	Returned Difference = "returned"
+	Problem  Difference = "problem"
+)
+
+// PreviewEntry is one line of a preview.
+type PreviewEntry struct {
+	Difference Difference            `json:"difference"`
+	Entry      backup.DirectoryEntry `json:"entry"`
+}
+
+// PreviewPage is a page of the staged difference.
+type PreviewPage struct {
+	Counts  backup.ImportCounts `json:"counts"`
+	Entries []PreviewEntry      `json:"entries"`
+	Next    string              `json:"next,omitempty"`
+}
+
+// RunPage lists runs, newest first.
+type RunPage struct {
+	Runs []backup.Run `json:"runs"`
+}
+
+// RunReport is one run with its parts.
+type RunReport struct {
+	Run   backup.Run       `json:"run"`
+	Parts []backup.RunPart `json:"parts"`
+}
+
+// AlertPage lists alerts, newest first.
+type AlertPage struct {
+	Alerts []backup.Alert `json:"alerts"`
+}
+
+// WorkerIdentity is the public key that connectors pin.
+type WorkerIdentity struct {
+	Identity string `json:"identity"` // "ed25519:" and unpadded base64url
+}
+
+// Failure is the body of every answer that is not 2xx.
+type Failure struct {
+	Code    backup.Code `json:"code"`
+	Message string      `json:"message"`
+	Hint    string      `json:"hint,omitempty"`
+}
+
+// Profile is how a command line on this machine finds its Holdfast: `holdfastd dev` writes it as client.json (0600)
+// into its state folder.
+type Profile struct {
+	Gateway           string `json:"gateway"` // https://host:port
+	CAFile            string `json:"caFile"`
+	TokenFile         string `json:"tokenFile"`
+	TemporalAddress   string `json:"temporalAddress"`
+	TemporalNamespace string `json:"temporalNamespace"`
+	WebUI             string `json:"webUI,omitempty"`
+	User              string `json:"user"` // the principal that decisions are made by unless --by says otherwise
+}

@@ -1,0 +1,103 @@
+// Package workflows is the deterministic orchestration of Holdfast: one workflow a file, its input, result and messages
+// beside it. Nothing here does I/O; side effects are activities, referred to by method.
+//
+// Lists, files and keys never enter a history: workflows pass references, counts and cursors.
+package workflows
+
+import (
+	"fmt"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// TaskQueue is where all of Holdfast's workflows and activities run.
+const TaskQueue = "holdfast"
+
+// Workflow types are registered under these names, so that functions can be renamed.
+const (
+	OnboardTenantName   = "OnboardTenant"
+	ProvisionKeyName    = "ProvisionKey"
+	WatchConnectorsName = "WatchConnectors"
+	ImportPeopleName    = "ImportPeople"
+	BackUpAppName       = "BackUpApp"
+	RestoreName         = "Restore"
+	CheckSystemName     = "CheckSystem"
+)
+
+// Messages every workflow with tasks understands.
+const (
+	// DecideUpdate takes a backup.Decision and returns the backup.Task as it then stands; a refusal reaches the caller.
+	DecideUpdate = "decide"
+	// DecideSignal takes the same payload; a refusal raises an alert.
+	DecideSignal = "decide"
+	// RecheckSignal asks waiting prerequisites to be checked now; it carries a short reason.
+	RecheckSignal = "recheck"
+	// TasksQuery returns []backup.Task: the checklist, in order.
+	TasksQuery = "tasks"
+	// ApplyUpdate takes a backup.Tenant: the changed description of a tenant that is being onboarded.
+	ApplyUpdate = "apply"
+	// ChildTaskSignal carries a backup.Task from a child to its parent's checklist.
+	ChildTaskSignal = "child-task"
+)
+
+// Messages of WatchConnectors.
+const (
+	// ConnectorSignal carries a ConnectorReport.
+	ConnectorSignal = "connector"
+	// ConnectorsQuery returns []ConnectorReport: the latest of each connector.
+	ConnectorsQuery = "connectors"
+)
+
+// Search attributes. Names and kinds are provisioned by `holdfastd dev` and checked by every worker before it polls.
+var (
+	TenantAttribute   = temporal.NewSearchAttributeKeyKeyword("HoldfastTenant")
+	AppAttribute      = temporal.NewSearchAttributeKeyKeyword("HoldfastApp")
+	StageAttribute    = temporal.NewSearchAttributeKeyKeyword("HoldfastStage")
+	AwaitingAttribute = temporal.NewSearchAttributeKeyKeywordList("HoldfastAwaiting")
+	OutcomeAttribute  = temporal.NewSearchAttributeKeyKeyword("HoldfastOutcome")
+)
+
+// OnboardID and the functions below build workflow ids; ParseID reads them back.
+func OnboardID(tenant string, app backup.App) string {
+	return fmt.Sprintf("onboard/%s/%s", tenant, app)
+}
+
+// ProvisionKeyID is one per tenant.
+func ProvisionKeyID(tenant string) string { return "key/" + tenant }
+
+// WatchConnectorsID is one per tenant.
+func WatchConnectorsID(tenant string) string { return "connectors/" + tenant }
+
+// ImportID is one per tenant and directory; scheduled imports get the time appended by the schedule.
+func ImportID(tenant string, dir backup.DirectoryKind) string {
+	return fmt.Sprintf("import/%s/%s", tenant, dir)
+}
+
+// BackUpID is the schedule's id and the stem of its runs' ids.
+func BackUpID(tenant string, app backup.App) string { return fmt.Sprintf("backup/%s/%s", tenant, app) }
+
+// RestoreID is one per request.
+func RestoreID(tenant, request string) string { return fmt.Sprintf("restore/%s/%s", tenant, request) }
+
+// CheckID is one per tenant and system.
+func CheckID(tenant, system string) string { return fmt.Sprintf("check/%s/%s", tenant, system) }
+
+// ID is a workflow id, read back. Rest is the app, directory, request or system; empty for ids of two parts.
+type ID struct{ Kind, Tenant, Rest string }
+
+// ParseID is the inverse of the functions above.
+func ParseID(id string) (ID, error) {
+	kind, rest, ok := strings.Cut(id, "/")
+	if !ok || rest == "" {
+		return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)
+	}
+	tenant, rest, _ := strings.Cut(rest, "/")
+	switch kind {
+	case "onboard", "key", "connectors", "import", "backup", "restore", "check":
+		return ID{kind, tenant, rest}, nil
+	}
+	return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)
+}
