@@ -113,3 +113,16 @@ func Authorize(t Tenant, task Task, d Decision) error {
 	}
 	return nil
 }
+
+// CheckAdministrator is the first prerequisite: whoever asks for backups must be an administrator of the tenant.
+func CheckAdministrator(t Tenant, by string) Verdict {
+	for _, p := range t.Administrators {
+		if p.Name == by && (p.Role == CloudAdmin || p.Role == SaaSAdmin) {
+			return Verdict{Passing: true, Detail: by + " is " + string(p.Role)}
+		}
+		if p.Name == by {
+			return Verdict{Code: CodeMissingRole, Fault: FaultCustomer, Detail: by + " is " + string(p.Role) + ", which may not connect an app", Hint: "let a cloud-admin or saas-admin apply the tenant, or change the role under administrators"}
+		}
+	}
+	return Verdict{Code: CodeUnknownPrincipal, Fault: FaultCustomer, Detail: by + " is not an administrator of " + t.ID, Hint: "add " + by + " under administrators with the role cloud-admin or saas-admin and apply the file again"}
+}

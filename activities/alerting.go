@@ -1,0 +1,34 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// Alerting raises and resolves alerts.
+type Alerting struct {
+	Alerts   Alerts
+	Notifier Notifier
+}
+
+// RaiseAlert opens an alert or counts it once more, and tells people. The alert is in the store before anybody is told, so a
+// failing notifier loses nothing; the retry counts it once more, which is the truth.
+func (a *Alerting) RaiseAlert(ctx context.Context, in AlertInput) error {
+	stored, _, err := a.Alerts.RaiseAlert(ctx, in.Alert, time.Now())
+	if err != nil {
+		return fail(err)
+	}
+	return fail(a.Notifier.Notify(ctx, stored))
+}
+
+// ResolveAlert closes an alert if it is open, and tells people when it was.
+func (a *Alerting) ResolveAlert(ctx context.Context, in ResolveInput) error {
+	now := time.Now()
+	open, err := a.Alerts.ResolveAlert(ctx, in.Tenant, in.Kind, in.Subject, now)
+	if err != nil || !open {
+		return fail(err)
+	}
+	return fail(a.Notifier.Notify(ctx, backup.Alert{Tenant: in.Tenant, Kind: in.Kind, Subject: in.Subject, Resolved: now}))
+}

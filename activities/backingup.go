@@ -1,0 +1,220 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+const (
+	// shardSize is accounts per shard: large enough that a night of 100,000 accounts costs hundreds of activities and not
+	// hundred thousands, small enough that a retried shard repeats little.
+	shardSize = 250
+	// partsAtOnce is account-services worked on at a time within a shard. The vendor limits calls per mailbox, so it is
+	// other mailboxes that fill the waiting time.
+	partsAtOnce = 4
+	// partAttempts is the activity attempt from which on a part that fails for a passing reason is recorded as failed, so
+	// that one mailbox whose server never answers cannot keep a whole run from ending.
+	partAttempts = 6
+	// heartbeatEvery keeps the server informed while a large part goes on for long.
+	heartbeatEvery = 5 * time.Second
+)
+
+// BackingUp runs backups.
+type BackingUp struct {
+	Tenants      Tenants
+	Runs         Runs
+	Apps         Apps
+	Keys         Keys
+	Repositories Repositories
+}
+
+// StartRun makes the run's report and its parts: one per active account and service.
+func (a *BackingUp) StartRun(ctx context.Context, in TenantInput) (StartRunResult, error) {
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return StartRunResult{}, fail(err)
+	}
+	info := activity.GetInfo(ctx)
+	run, shards, err := a.Runs.StartRun(ctx, backup.Run{
+		Tenant: in.Tenant, App: in.App, WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID,
+		Started: time.Now(), Outcome: backup.RunRunning,
+	}, t.Profile.Services, shardSize)
+	return StartRunResult{Number: run.Number, Parts: run.Parts, Shards: shards}, fail(err)
+}
+
+// Progress is what a shard's heartbeat shows.
+type Progress struct {
+	Open, Done, Failed int
+}
+
+// BackUpShard works on the open parts of a shard. What is done stands in the store and the repository, so a retry goes on
+// with what is open. It obtains the ekey once and keeps it only until the repository is open.
+func (a *BackingUp) BackUpShard(ctx context.Context, in ShardInput) (ShardResult, error) {
+	parts, err := a.Runs.OpenParts(ctx, in.Tenant, in.Number, in.Shard)
+	if err != nil || len(parts) == 0 {
+		return ShardResult{}, fail(err)
+	}
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return ShardResult{}, fail(err)
+	}
+	app, err := a.Apps.ConnectApp(ctx, t, in.App)
+	if err != nil {
+		return ShardResult{}, fail(err)
+	}
+	repository, err := openRepository(ctx, a.Keys, a.Repositories, t, backup.PurposeBackup)
+	if err != nil {
+		return ShardResult{}, fail(err)
+	}
+	// A cancelled activity still closes the repository in order.
+	defer repository.Close(context.WithoutCancel(ctx))
+
+	s := &shard{activities: a, in: in, app: app, repository: repository, attempt: int(activity.GetInfo(ctx).Attempt),
+		runID: activity.GetInfo(ctx).WorkflowExecution.RunID, progress: newProgress(len(parts))}
+	stop := s.progress.heartbeat(ctx)
+	defer stop()
+	err = s.work(ctx, parts)
+	return s.progress.result(), fail(err)
+}
+
+// FinishRun proves the run's counts, decides how it ended and writes its report.
+func (a *BackingUp) FinishRun(ctx context.Context, in FinishRunInput) (FinishRunResult, error) {
+	run, err := a.Runs.TotalRun(ctx, in.Tenant, in.Number)
+	if err != nil {
+		return FinishRunResult{}, fail(err)
+	}
+	run.Ended = time.Now()
+	if in.Cause != nil {
+		run.Outcome, run.Code, run.Detail = backup.RunFailed, in.Cause.Code, in.Cause.Detail
+	} else {
+		var judged error
+		run.Outcome, judged = backup.JudgeRun(run)
+		if judged != nil {
+			run.Code, run.Detail = backup.AsError(judged).Code, judged.Error()
+		}
+	}
+	return FinishRunResult{Run: run}, fail(a.Runs.FinishRun(ctx, run))
+}
+
+// openRepository asks for the ekey, opens the repository with what derives from it, and gives the key back at once: kopia holds
+// its own keys from then on.
+func openRepository(ctx context.Context, keys Keys, repositories Repositories, t backup.Tenant, purpose backup.KeyPurpose) (Repository, error) {
+	lease, err := keys.Obtain(ctx, t, keyUse(ctx, t, purpose))
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Close()
+	password, err := lease.RepositoryPassword(t.ID, t.Repository.ID)
+	if err != nil {
+		return nil, err
+	}
+	return repositories.OpenRepository(ctx, t, password)
+}
+
+// shard is one attempt at the open parts of a shard.
+type shard struct {
+	activities *BackingUp
+	in         ShardInput
+	app        App
+	repository Repository
+	runID      string
+	attempt    int
+	progress   *progress
+}
+
+// work backs up the parts, a few at a time. It returns what stands in the way of all of them at once, or otherwise the
+// first passing failure, so that Temporal comes back for the parts that are still open.
+func (s *shard) work(ctx context.Context, parts []backup.RunPart) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(partsAtOnce)
+	later := make(chan error, len(parts))
+	for _, p := range parts {
+		group.Go(func() error {
+			err := s.part(ctx, p)
+			if passing(err) {
+				later <- err
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	select {
+	case err := <-later:
+		return err
+	default:
+		return nil
+	}
+}
+
+// part backs up one service of one account and records how it ended. An error means that it is still open.
+func (s *shard) part(ctx context.Context, p backup.RunPart) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	source, err := s.app.Source(ctx, p.Account, p.Service)
+	if err == nil {
+		t := transfer{source: source, repository: s.repository, state: backup.SnapshotState{
+			Layout: 1, Tenant: s.in.Tenant, Account: p.Account.ID, App: s.in.App, Service: p.Service, RunID: s.runID}}
+		var info backup.SnapshotInfo
+		if info, err = t.run(ctx); err == nil {
+			p.State, p.Snapshot, p.Counts, p.Skips = backup.PartDone, info.ID, info.State.Counts, info.State.Skips
+		} else {
+			p.Counts = backup.Counts{APICalls: source.Calls()}
+		}
+	}
+	if err != nil {
+		if open := s.judge(err); open != nil {
+			return open
+		}
+		e := backup.AsError(err)
+		p.State, p.Code, p.Detail = backup.PartFailed, e.Code, e.Error()
+		if e.Code == backup.CodeNoService {
+			p.State = backup.PartNoService
+		}
+	}
+	if err := s.activities.Runs.FinishPart(ctx, s.in.Tenant, s.in.Number, p); err != nil {
+		return err
+	}
+	s.progress.finished(p.State)
+	return nil
+}
+
+// judge returns the error when the part stays open: because all parts share its cause, or because it will pass.
+func (s *shard) judge(err error) error {
+	switch e := backup.AsError(err); {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case shared(e.Code):
+		return err
+	case e.Retryable && s.attempt < partAttempts:
+		return err
+	}
+	return nil
+}
+
+// shared tells whether a cause stands in the way of every part: going on would only repeat it.
+func shared(c backup.Code) bool {
+	switch c {
+	case backup.CodeDiskFull, backup.CodeRepository, backup.CodeWrongKey, backup.CodeBadCredential, backup.CodeMissingRole:
+		return true
+	}
+	return false
+}
+
+// passing tells whether other parts may go on after err: a cause of this one part that goes away by itself.
+func passing(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	e := backup.AsError(err)
+	return e.Retryable && !shared(e.Code)
+}

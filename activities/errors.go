@@ -1,0 +1,44 @@
+package activities
+
+import (
+	"context"
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// fail turns a classified error into what Temporal needs to know: its type is the code, its details are the verdict in an
+// administrator's words, and a distance the other side asked for becomes the next retry. The cause itself is not attached:
+// its text is part of the message, and chains of foreign errors do not belong into a history.
+func fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	var done *temporal.ApplicationError
+	if errors.As(err, &done) {
+		return err
+	}
+	e := backup.AsError(err)
+	return temporal.NewApplicationErrorWithOptions(e.Error(), string(e.Code), temporal.ApplicationErrorOptions{
+		NonRetryable:   !e.Retryable,
+		NextRetryDelay: e.RetryAfter,
+		Details:        []any{backup.VerdictOf(e, "")},
+	})
+}
+
+// verdict turns what a customer's system answered into a verdict, and lets only our own and passing troubles be errors, which
+// Temporal retries before a person is asked.
+func verdict(detail string, err error) (backup.Verdict, error) {
+	if err == nil {
+		return backup.VerdictOf(nil, detail), nil
+	}
+	if e := backup.AsError(err); e.Retryable {
+		return backup.Verdict{}, fail(err)
+	}
+	return backup.VerdictOf(err, ""), nil
+}

@@ -1,0 +1,87 @@
+package activities
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// Probing looks at one configured system at a time and says what to fix.
+type Probing struct {
+	Tenants      Tenants
+	Apps         Apps
+	Directories  Directories
+	Keys         Keys
+	Repositories Repositories
+}
+
+// CheckApp probes token and permissions of the tenant's SaaS app.
+func (a *Probing) CheckApp(ctx context.Context, in TenantInput) (backup.Verdict, error) {
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return backup.Verdict{}, fail(err)
+	}
+	return verdict(a.probeApp(ctx, t, in.App))
+}
+
+// CheckDirectory binds to the tenant's directory and looks at its base.
+func (a *Probing) CheckDirectory(ctx context.Context, in TenantInput) (backup.Verdict, error) {
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return backup.Verdict{}, fail(err)
+	}
+	return verdict(a.probeDirectory(ctx, t))
+}
+
+// CheckSystem probes one system of a description that need not be applied yet. Every failure is a verdict: nobody retries a question.
+func (a *Probing) CheckSystem(ctx context.Context, in CheckInput) (backup.Verdict, error) {
+	var detail string
+	var err error
+	switch in.System {
+	case "app":
+		detail, err = a.probeApp(ctx, in.Tenant, in.App)
+	case "directory":
+		detail, err = a.probeDirectory(ctx, in.Tenant)
+	case "key":
+		detail, err = "the key's holder is connected", a.Keys.Reachable(ctx, in.Tenant)
+	case "repository":
+		detail, err = a.probeRepository(ctx, in.Tenant)
+	default:
+		err = &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "there is no system " + in.System, Hint: "one of: app, directory, key, repository"}
+	}
+	return backup.VerdictOf(err, detail), nil
+}
+
+func (a *Probing) probeApp(ctx context.Context, t backup.Tenant, name backup.App) (string, error) {
+	app, err := a.Apps.ConnectApp(ctx, t, name)
+	if err != nil {
+		return "", err
+	}
+	return app.Probe(ctx, t.Profile.Services)
+}
+
+func (a *Probing) probeDirectory(ctx context.Context, t backup.Tenant) (string, error) {
+	dir, err := a.Directories.OpenDirectory(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	return dir.Probe(ctx)
+}
+
+func (a *Probing) probeRepository(ctx context.Context, t backup.Tenant) (string, error) {
+	lease, err := a.Keys.Obtain(ctx, t, keyUse(ctx, t, backup.PurposeVerify))
+	if err != nil {
+		return "", err
+	}
+	defer lease.Close()
+	password, err := lease.RepositoryPassword(t.ID, t.Repository.ID)
+	if err != nil {
+		return "", err
+	}
+	r, err := a.Repositories.OpenRepository(ctx, t, password)
+	if err != nil {
+		return "", err
+	}
+	return "the repository opens with the tenant's key", r.Close(ctx)
+}

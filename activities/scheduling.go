@@ -1,0 +1,27 @@
+package activities
+
+import (
+	"context"
+)
+
+// Scheduling makes runs happen.
+type Scheduling struct {
+	Tenants   Tenants
+	Scheduler Scheduler
+}
+
+// EnsureSchedules creates the tenant's schedules, or brings them to the profile.
+func (a *Scheduling) EnsureSchedules(ctx context.Context, in TenantInput) (ScheduleResult, error) {
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return ScheduleResult{}, fail(err)
+	}
+	created, err := a.Scheduler.EnsureSchedules(ctx, t, in.App)
+	return ScheduleResult{Created: created}, fail(err)
+}
+
+// TriggerBackup starts a run now, unless one is under way.
+func (a *Scheduling) TriggerBackup(ctx context.Context, in TenantInput) (TriggerResult, error) {
+	id, started, err := a.Scheduler.TriggerBackup(ctx, in.Tenant, in.App)
+	return TriggerResult{WorkflowID: id, Started: started}, fail(err)
+}

@@ -1,0 +1,35 @@
+package activities
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// Tenancy keeps tenants' descriptions and knows who may decide for them.
+type Tenancy struct {
+	Tenants Tenants
+}
+
+// SaveTenant makes the description the truth for everything that is not under way.
+func (a *Tenancy) SaveTenant(ctx context.Context, t backup.Tenant) error {
+	return fail(a.Tenants.SaveTenant(ctx, t))
+}
+
+// AuthorizeDecision refuses a decision of somebody unknown, or whose role does not allow it.
+func (a *Tenancy) AuthorizeDecision(ctx context.Context, in AuthorizeInput) error {
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return fail(err)
+	}
+	return fail(backup.Authorize(t, in.Task, in.Decision))
+}
+
+// CheckAdministrator verifies that the person who asked may administer the tenant.
+func (a *Tenancy) CheckAdministrator(ctx context.Context, in AdministratorInput) (backup.Verdict, error) {
+	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	if err != nil {
+		return backup.Verdict{}, fail(err)
+	}
+	return backup.CheckAdministrator(t, in.RequestedBy), nil
+}

@@ -1,0 +1,242 @@
+package activities
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+const (
+	// checkpointEvery is how long a first backup may have to be repeated after a crash.
+	checkpointEvery = 30 * time.Second
+	// itemAttempts is how often one item's content is tried within one transfer.
+	itemAttempts = 3
+	// laneQueue is how many changes may wait for each lane; it bounds memory, not speed.
+	laneQueue = 32
+)
+
+// transfer brings one service of one account into the repository: it follows the service's changes since the last snapshot, fetches
+// what is new, and commits the new cursor inside the same snapshot as the data.
+//
+// Changes are spread over lanes by the item's id, so that changes of one item stay in order while several items are fetched at once.
+// Listed items are counted where they arrive and outcomes where they end, independently, so that the proof can fail.
+type transfer struct {
+	source     Source
+	repository Repository
+	state      backup.SnapshotState
+
+	writer   SnapshotWriter
+	seen     map[itemKey]struct{}
+	removals map[removal]struct{}
+	lanes    []*lane
+	seed     maphash.Seed
+	inFlight sync.WaitGroup
+	saved    time.Time
+}
+
+// itemKey is an item's id at a fixed size: a mailbox of a million items is told apart in some 40 MB.
+type itemKey [16]byte
+
+func keyOf(id string) itemKey {
+	sum := sha256.Sum256([]byte(id))
+	return itemKey(sum[:16])
+}
+
+// removal is the departure of an item from a folder.
+type removal struct{ id, parent string }
+
+// run makes the snapshot, or returns the one this run has committed before it was killed.
+func (t *transfer) run(ctx context.Context) (backup.SnapshotInfo, error) {
+	base, err := t.repository.Latest(ctx, t.state.Account, t.state.App, t.state.Service)
+	if err != nil {
+		return backup.SnapshotInfo{}, err
+	}
+	if base != nil && base.State.Complete && base.State.RunID == t.state.RunID {
+		return *base, nil
+	}
+	var cursor json.RawMessage
+	if base != nil {
+		cursor = base.State.Cursor // a checkpoint's cursor is where its listing began
+	}
+	info, err := t.follow(ctx, base, cursor)
+	if backup.HasCode(err, backup.CodeCursorExpired) && len(cursor) > 0 {
+		t.state.Counts.Resyncs++
+		info, err = t.follow(ctx, base, nil)
+	}
+	return info, err
+}
+
+// follow reads the changes since cursor on top of base and commits. With an empty cursor the listing is complete, and what base has
+// beyond it is dropped.
+func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor json.RawMessage) (info backup.SnapshotInfo, err error) {
+	if t.writer, err = t.repository.Write(ctx, base); err != nil {
+		return info, err
+	}
+	defer func() { err = errors.Join(err, t.writer.Close(context.WithoutCancel(ctx))) }()
+	t.state.Cursor, t.state.Complete = cursor, false
+	next, err := t.read(ctx, cursor)
+	if err != nil {
+		return info, t.keepProgress(ctx, err)
+	}
+	outcomes, err := t.removeDeparted(ctx)
+	if err != nil {
+		return info, err
+	}
+	if len(cursor) == 0 {
+		if err := t.dropUnlisted(ctx); err != nil {
+			return info, err
+		}
+	}
+	t.count(outcomes)
+	if err := t.state.Counts.Prove(); err != nil {
+		return info, err
+	}
+	t.state.Cursor, t.state.Complete, t.state.Taken = next, true, time.Now().UTC()
+	return t.writer.Commit(ctx, t.state)
+}
+
+// read follows the change feed and waits until every lane is done with what it was given.
+func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMessage, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.seen, t.removals = map[itemKey]struct{}{}, map[removal]struct{}{}
+	t.seed, t.saved = maphash.MakeSeed(), time.Now()
+	t.lanes = make([]*lane, max(1, t.source.Parallel()))
+	var running sync.WaitGroup
+	for i := range t.lanes {
+		l := &lane{transfer: t, changes: make(chan backup.Item, laneQueue), outcomes: map[itemKey]outcome{}}
+		t.lanes[i] = l
+		running.Go(func() { l.run(ctx, cancel) })
+	}
+	next, err := t.source.Changes(ctx, cursor, func(c backup.Change) error { return t.take(ctx, c) })
+	for _, l := range t.lanes {
+		close(l.changes)
+	}
+	running.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // what stopped a lane, rather than the feed's view of it
+	}
+	return next, err
+}
+
+// take accepts one change from the feed.
+func (t *transfer) take(ctx context.Context, c backup.Change) error {
+	if time.Since(t.saved) > checkpointEvery {
+		t.inFlight.Wait()
+		if err := t.checkpoint(ctx); err != nil {
+			return err
+		}
+	}
+	t.seen[keyOf(c.Item.ID)] = struct{}{}
+	departure := removal{c.Item.ID, c.Item.Parent}
+	if c.Removed {
+		// Whether the item is gone or has moved shows only when the round is complete.
+		t.removals[departure] = struct{}{}
+		return nil
+	}
+	delete(t.removals, departure)
+	t.inFlight.Add(1)
+	select {
+	case t.lanes[maphash.String(t.seed, c.Item.ID)%uint64(len(t.lanes))].changes <- c.Item:
+		return nil
+	case <-ctx.Done():
+		t.inFlight.Done()
+		return context.Cause(ctx)
+	}
+}
+
+// removeDeparted settles the removal markers. An item that left a folder and is in another one now has moved.
+func (t *transfer) removeDeparted(ctx context.Context) (map[itemKey]outcome, error) {
+	outcomes := map[itemKey]outcome{}
+	for _, l := range t.lanes {
+		for k, o := range l.outcomes {
+			outcomes[k] = o
+		}
+	}
+	for r := range t.removals {
+		item, known, err := t.writer.Lookup(ctx, r.id)
+		if err != nil {
+			return nil, err
+		}
+		if known && r.parent != "" && item.Parent != r.parent {
+			if _, listed := outcomes[keyOf(r.id)]; !listed {
+				outcomes[keyOf(r.id)] = outcome{unchanged: true}
+			}
+			continue
+		}
+		if known {
+			if err := t.writer.Remove(ctx, r.id); err != nil {
+				return nil, err
+			}
+		}
+		outcomes[keyOf(r.id)] = outcome{gone: true}
+	}
+	return outcomes, nil
+}
+
+// dropUnlisted removes what a complete listing no longer shows.
+func (t *transfer) dropUnlisted(ctx context.Context) error {
+	var unlisted []string
+	err := t.writer.Each(ctx, func(i backup.Item) error {
+		if _, ok := t.seen[keyOf(i.ID)]; !ok {
+			unlisted = append(unlisted, i.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range unlisted {
+		if err := t.writer.Remove(ctx, id); err != nil {
+			return err
+		}
+	}
+	t.state.Counts.Dropped = int64(len(unlisted))
+	return nil
+}
+
+// count sums up how the listed items ended.
+func (t *transfer) count(outcomes map[itemKey]outcome) {
+	c := backup.Counts{Resyncs: t.state.Counts.Resyncs, Dropped: t.state.Counts.Dropped, Listed: int64(len(t.seen)), APICalls: t.source.Calls()}
+	t.state.Skips = nil
+	for _, o := range outcomes {
+		switch {
+		case o.gone:
+			c.Gone++
+		case o.skip != "":
+			c.Skipped++
+			if t.state.Skips == nil {
+				t.state.Skips = map[backup.SkipReason]int64{}
+			}
+			t.state.Skips[o.skip]++
+		case o.unchanged:
+			c.Unchanged++
+		case o.stored:
+			c.Stored++
+		}
+	}
+	for _, l := range t.lanes {
+		c.Bytes += l.bytes
+	}
+	t.state.Counts = c
+}
+
+// checkpoint saves what was fetched so far, so that a crash does not fetch it again.
+func (t *transfer) checkpoint(ctx context.Context) error {
+	t.saved = time.Now()
+	return t.writer.Checkpoint(ctx, t.state)
+}
+
+// keepProgress saves what was fetched before err, unless err says that nothing can be saved.
+func (t *transfer) keepProgress(ctx context.Context, err error) error {
+	if ctx.Err() != nil || shared(backup.AsError(err).Code) || backup.HasCode(err, backup.CodeCursorExpired) {
+		return err
+	}
+	return errors.Join(err, t.checkpoint(ctx))
+}
