@@ -11,8 +11,9 @@ type OnboardTenantInput struct {
 	Tenant      backup.Tenant
 	App         backup.App
 	RequestedBy string
-	// Resume is set by continue-as-new.
-	Resume *TaskBoard
+	// Resume and Accounts are set by continue-as-new.
+	Resume   *TaskBoard
+	Accounts backup.Accounts
 }
 
 // OnboardTenantResult is what stands when all prerequisites hold.
@@ -51,8 +52,10 @@ type ConnectorReport struct {
 type WatchConnectorsInput struct {
 	Tenant string
 	App    backup.App
-	// Reports is carried over by continue-as-new.
+	// Reports, Lost and Raised are carried over by continue-as-new.
 	Reports []ConnectorReport
+	// Lost is since when no connector is connected; Raised is when the alert was last raised. Zero: neither.
+	Lost, Raised time.Time
 }
 
 // ImportPeopleInput starts an import.
@@ -63,6 +66,15 @@ type ImportPeopleInput struct {
 	// Preview compares and changes nothing.
 	Preview bool
 	Parent  string
+	// Resume is set by continue-as-new.
+	Resume *ImportBoard
+}
+
+// ImportBoard is an import that waits for the approval of its removals.
+type ImportBoard struct {
+	Pass   string
+	Counts backup.ImportCounts
+	Board  TaskBoard
 }
 
 // ImportPeopleResult is the difference and what stands after it.
@@ -130,4 +142,6 @@ type CheckSystemResult struct{ Verdict backup.Verdict }
 // TaskBoard is the part of a workflow's state that outlives continue-as-new.
 type TaskBoard struct {
 	Tasks []backup.Task
+	// Followers are the workflows that mirror these tasks.
+	Followers []string
 }

@@ -49,6 +49,7 @@ const (
 	CodeRepository     Code = "repository"      // the repository is damaged or cannot be read
 	CodeCountsMismatch Code = "counts_mismatch" // listed ≠ stored + unchanged + skipped + gone
 	CodeInternal       Code = "internal"        // anything not foreseen
+	CodeCancelled      Code = "cancelled"       // somebody stopped it
 
 	// People and decisions.
 	CodeUnknownPrincipal Code = "unknown_principal" // the decision is by nobody known to the tenant

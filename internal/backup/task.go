@@ -14,6 +14,7 @@ const (
 	Failing PrerequisiteState = "failing" // being retried
 	Waiting PrerequisiteState = "waiting" // for a person or for the world to change
 	Waived  PrerequisiteState = "waived"
+	Failed  PrerequisiteState = "failed" // given up: rejected, aborted, or past its deadline
 )
 
 // Names of prerequisites and approvals; they are what a person types after `holdfast retry acme`.
@@ -22,6 +23,7 @@ const (
 	TaskKey           = "key"
 	TaskApp           = "app-permissions"
 	TaskDirectory     = "directory"
+	TaskPeople        = "people"
 	TaskRemovals      = "removals"
 	TaskFirstBackup   = "schedule"
 )
@@ -79,6 +81,8 @@ type Task struct {
 	NextCheck   time.Time `json:"nextCheck,omitzero"`
 	Reminders   int       `json:"reminders,omitempty"`
 	DecidedBy   string    `json:"decidedBy,omitempty"`
+	// Workflow is the id of the workflow that the task belongs to: a checklist may mirror a child's task.
+	Workflow string `json:"workflow,omitempty"`
 }
 
 // CheckDecision decides whether d may be taken on t now. It only reads, so an update validator may call it.
