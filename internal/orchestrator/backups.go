@@ -1,0 +1,133 @@
+package orchestrator
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+const (
+	// triggerWait bounds how long a triggered schedule may take to show what it did; measured: under a second.
+	triggerWait = 30 * time.Second
+	// triggerPoll is the distance of two looks.
+	triggerPoll = 150 * time.Millisecond
+)
+
+// BackupSchedule is when backups happen.
+type BackupSchedule struct {
+	Every  time.Duration `json:"every"`
+	Jitter time.Duration `json:"jitter"`
+	Paused bool          `json:"paused"`
+	Note   string        `json:"note,omitempty"`
+	// Next is the next planned start; zero while paused.
+	Next time.Time `json:"next,omitzero"`
+	// Running is the workflow id of the run under way, empty when there is none.
+	Running string `json:"running,omitempty"`
+	// Skipped counts starts that were left out because the run before went on; Missed those that came too late to be made up for.
+	Skipped int `json:"skipped"`
+	Missed  int `json:"missed"`
+}
+
+// BackupSchedule describes the tenant's backup schedule. ErrNotFound: there is none yet.
+func (c *Client) BackupSchedule(ctx context.Context, tenant string, app backup.App) (BackupSchedule, error) {
+	_, d, err := c.backupSchedule(ctx, tenant, app)
+	if err != nil {
+		return BackupSchedule{}, err
+	}
+	s := BackupSchedule{Jitter: d.Schedule.Spec.Jitter, Paused: d.Schedule.State.Paused, Note: d.Schedule.State.Note,
+		Running: running(d), Skipped: d.Info.NumActionsSkippedOverlap, Missed: d.Info.NumActionsMissedCatchupWindow}
+	if i := d.Schedule.Spec.Intervals; len(i) > 0 {
+		s.Every = i[0].Every
+	}
+	if next := d.Info.NextActionTimes; len(next) > 0 && !s.Paused {
+		s.Next = next[0]
+	}
+	return s, nil
+}
+
+func (c *Client) backupSchedule(ctx context.Context, tenant string, app backup.App) (client.ScheduleHandle, *client.ScheduleDescription, error) {
+	h := c.temporal.ScheduleClient().GetHandle(ctx, workflows.BackUpID(tenant, app))
+	d, err := h.Describe(ctx)
+	return h, d, c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
+}
+
+// TriggerBackup starts a run now. While one is under way none is started, and workflowID is that one's. A paused schedule can be
+// triggered: a pause is about the clock, not about people.
+func (c *Client) TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error) {
+	h, before, err := c.backupSchedule(ctx, tenant, app)
+	if err != nil {
+		return "", false, err
+	}
+	if id := running(before); id != "" {
+		return id, false, nil
+	}
+	if err := h.Trigger(ctx, client.ScheduleTriggerOptions{Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP}); err != nil {
+		return "", false, c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
+	}
+	ctx, cancel := context.WithTimeout(ctx, triggerWait)
+	defer cancel()
+	for {
+		_, now, err := c.backupSchedule(ctx, tenant, app)
+		if err != nil {
+			return "", false, err
+		}
+		if id := startedSince(before, now); id != "" {
+			return id, true, nil
+		}
+		if now.Info.NumActionsSkippedOverlap > before.Info.NumActionsSkippedOverlap {
+			return running(now), false, nil
+		}
+		if err := sleep(ctx, triggerPoll); err != nil {
+			return "", false, noAnswer(err)
+		}
+	}
+}
+
+// startedSince finds the workflow of an action that was not known before.
+func startedSince(before, now *client.ScheduleDescription) string {
+	known := func(id string) bool {
+		return slices.ContainsFunc(before.Info.RecentActions, func(a client.ScheduleActionResult) bool {
+			return a.StartWorkflowResult != nil && a.StartWorkflowResult.WorkflowID == id
+		})
+	}
+	for _, a := range slices.Backward(now.Info.RecentActions) {
+		if r := a.StartWorkflowResult; r != nil && !known(r.WorkflowID) {
+			return r.WorkflowID
+		}
+	}
+	return ""
+}
+
+func running(d *client.ScheduleDescription) string {
+	if r := d.Info.RunningWorkflows; len(r) > 0 {
+		return r[0].WorkflowID
+	}
+	return ""
+}
+
+// PauseBackups keeps the clock from starting runs until ResumeBackups. note says who and why.
+func (c *Client) PauseBackups(ctx context.Context, tenant string, app backup.App, note string) error {
+	h := c.temporal.ScheduleClient().GetHandle(ctx, workflows.BackUpID(tenant, app))
+	err := h.Pause(ctx, client.SchedulePauseOptions{Note: note})
+	return c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
+}
+
+// ResumeBackups lets the clock start runs again.
+func (c *Client) ResumeBackups(ctx context.Context, tenant string, app backup.App, note string) error {
+	h := c.temporal.ScheduleClient().GetHandle(ctx, workflows.BackUpID(tenant, app))
+	err := h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: note})
+	return c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
+}
+
+// WaitBackup waits for a run's end. It ends with the context, too; the run goes on then.
+func (c *Client) WaitBackup(ctx context.Context, workflowID string) (BackupResult, error) {
+	var result BackupResult
+	err := c.result(ctx, workflowID, "", "the run "+workflowID, &result)
+	return result, err
+}

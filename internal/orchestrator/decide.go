@@ -1,0 +1,73 @@
+package orchestrator
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+// The visibility store learns of a waiting task a moment after the workflow does. A decision that comes in that moment is not turned
+// away: it looks again lookAgain times, lookDistance apart.
+const (
+	lookAgain    = 5
+	lookDistance = 300 * time.Millisecond
+)
+
+// Decide takes a person's decision on a task of the tenant and returns the task as it then stands. ErrRefused with
+// CodeNotWaiting: no such task waits; CodeNotAllowed, CodeUnknownPrincipal: the workflow did not accept it.
+func (c *Client) Decide(ctx context.Context, tenant string, d backup.Decision) (backup.Task, error) {
+	ctx, cancel := answerBy(ctx)
+	defer cancel()
+	w, err := c.findTask(ctx, tenant, d.Task)
+	if err != nil {
+		return backup.Task{}, err
+	}
+	var task backup.Task
+	err = c.update(ctx, w.WorkflowID, workflows.DecideUpdate, d, &task)
+	return task, err
+}
+
+// DecideBySignal sends the same decision without waiting for an answer; a refusal shows as an alert.
+func (c *Client) DecideBySignal(ctx context.Context, tenant string, d backup.Decision) error {
+	ctx, cancel := answerBy(ctx)
+	defer cancel()
+	w, err := c.findTask(ctx, tenant, d.Task)
+	if err != nil {
+		return err
+	}
+	err = c.temporal.SignalWorkflow(ctx, w.WorkflowID, "", workflows.DecideSignal, d)
+	return c.classify(ctx, err, w.WorkflowID, "holdfast inbox")
+}
+
+func (c *Client) findTask(ctx context.Context, tenant, task string) (Waiting, error) {
+	for range lookAgain {
+		inbox, err := c.Inbox(ctx, tenant)
+		if err != nil {
+			return Waiting{}, err
+		}
+		for _, w := range inbox {
+			if w.Task.Name == task {
+				return w, nil
+			}
+		}
+		if err := sleep(ctx, lookDistance); err != nil {
+			return Waiting{}, err
+		}
+	}
+	return Waiting{}, &failure{ErrRefused, &backup.Error{Code: backup.CodeNotWaiting, Fault: backup.FaultCustomer,
+		Message: "no task named " + task + " waits for a decision in " + tenant, Hint: "holdfast inbox " + tenant}}
+}
+
+// sleep ends early with the context.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

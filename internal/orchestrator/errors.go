@@ -1,0 +1,137 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// The kinds of failure that callers tell apart with errors.Is. errors.As finds the *backup.Error with the text for a person beside them.
+var (
+	// ErrUnreachable: the Temporal server does not answer.
+	ErrUnreachable = errors.New("orchestrator: server unreachable")
+	// ErrNoAnswer: the server is there, but no worker answered in time.
+	ErrNoAnswer = errors.New("orchestrator: no worker answers")
+	// ErrNotFound: there is no such workflow or schedule.
+	ErrNotFound = errors.New("orchestrator: no such workflow")
+	// ErrRefused: a workflow looked at the message and did not accept it.
+	ErrRefused = errors.New("orchestrator: refused")
+)
+
+// failure joins a sentinel with the classified error; only the latter is for reading.
+type failure struct {
+	kind error
+	err  *backup.Error
+}
+
+func (f *failure) Error() string   { return f.err.Error() }
+func (f *failure) Unwrap() []error { return []error{f.kind, f.err} }
+
+func unreachable(address string, err error) error {
+	return &failure{ErrUnreachable, &backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Retryable: true,
+		Message: "Temporal at " + address + " does not answer", Hint: "holdfastd dev", Cause: err}}
+}
+
+func noAnswer(err error) error {
+	return &failure{ErrNoAnswer, &backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Retryable: true,
+		Message: "no worker answered in time", Hint: "look whether holdfastd is running: holdfastd dev, or holdfastd run", Cause: err}}
+}
+
+func notFound(message, hint string) error {
+	return &failure{ErrNotFound, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: message, Hint: hint}}
+}
+
+// classify turns what a call to Temporal returned into the errors of this package. what names the thing that was asked for,
+// hint is what to type when it is not there.
+func (c *Client) classify(ctx context.Context, err error, what, hint string) error {
+	var known *backup.Error
+	var missing *serviceerror.NotFound
+	var noNamespace *serviceerror.NamespaceNotFound
+	var applied *temporal.ApplicationError
+	var late *client.WorkflowUpdateServiceTimeoutOrCanceledError
+	var queried *serviceerror.QueryFailed
+	switch {
+	case err == nil, errors.As(err, &known):
+		return err
+	case errors.As(err, &noNamespace):
+		return missingNamespace(c.namespace)
+	case errors.As(err, &missing):
+		return notFound(what+" is not there", hint)
+	case errors.As(err, &applied):
+		return FromApplication(applied)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return context.Canceled
+	case noWorker(err), errors.As(err, &late):
+		return noAnswer(nil)
+	case errors.As(err, &queried):
+		return &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: what + " could not be asked", Cause: err}
+	case serverGone(err):
+		return unreachable(c.address, err)
+	case timedOut(err):
+		return noAnswer(nil)
+	}
+	return &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: what + " failed", Retryable: true, Cause: err}
+}
+
+// noWorker recognises the server's answer to a query for which nobody polls.
+func noWorker(err error) bool {
+	var precondition *serviceerror.FailedPrecondition
+	return errors.As(err, &precondition) && strings.Contains(precondition.Message, "no poller")
+}
+
+func serverGone(err error) bool {
+	var gone *serviceerror.Unavailable
+	return errors.As(err, &gone)
+}
+
+func timedOut(err error) bool {
+	var deadline *serviceerror.DeadlineExceeded
+	return errors.As(err, &deadline) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// FromApplication reads a classified error back out of a Temporal failure: its type is the backup.Code, its first detail, where
+// there is one, the backup.Verdict, which says whose fault it is and what to do.
+func FromApplication(err *temporal.ApplicationError) *backup.Error {
+	var detail backup.Verdict
+	if err.HasDetails() {
+		_ = err.Details(&detail) // other details leave it empty, and the message still tells
+	}
+	e := &backup.Error{Code: backup.Code(err.Type()), Fault: detail.Fault, Message: err.Message(), Hint: detail.Hint, Retryable: !err.NonRetryable()}
+	if !knownCode(e.Code) {
+		e.Code, e.Fault = backup.CodeInternal, backup.FaultOurs
+	}
+	return e
+}
+
+func knownCode(c backup.Code) bool {
+	switch c {
+	case backup.CodeNotConnected, backup.CodeDenied, backup.CodeSealed, backup.CodeRevoked, backup.CodeDestroyed,
+		backup.CodeUnreachable, backup.CodeBadCredential, backup.CodeMissingRole, backup.CodeThrottled, backup.CodeBadResponse,
+		backup.CodeCursorExpired, backup.CodeNotFound, backup.CodeFenced, backup.CodeNoService, backup.CodeEmptyListing,
+		backup.CodeRemovalThreshold, backup.CodeBadConfig, backup.CodeDiskFull, backup.CodeWrongKey, backup.CodeRepository,
+		backup.CodeCountsMismatch, backup.CodeInternal, backup.CodeUnknownPrincipal, backup.CodeNotWaiting, backup.CodeNotAllowed:
+		return true
+	}
+	return false
+}
+
+func alreadyRuns(err error) bool {
+	var running *serviceerror.WorkflowExecutionAlreadyStarted
+	return errors.As(err, &running)
+}
+
+// refused marks a classified answer of a workflow to an update as a refusal; other errors stay what they are.
+func refused(err error) error {
+	var e *backup.Error
+	var f *failure
+	if errors.As(err, &e) && !errors.As(err, &f) {
+		return &failure{ErrRefused, e}
+	}
+	return err
+}
