@@ -1,0 +1,40 @@
+package connector
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// Mailbox is what broker and gateway need of the store. Any number of brokers and gateways share one, so every method is
+// atomic. Nothing that passes through it is secret to its reader, and rows live for a minute.
+type Mailbox interface {
+	// PutKeyRequest adds a request that waits for a connector of its tenant.
+	PutKeyRequest(ctx context.Context, r backup.KeyRequest) error
+	// TakeKeyRequests hands at most max waiting requests of the tenant to the connector; each is handed out once.
+	TakeKeyRequests(ctx context.Context, tenant, connector string, now time.Time, max int) ([]backup.KeyRequest, error)
+	// PutKeyAnswer keeps the first answer of a request that is there. CodeNotFound when the request is not.
+	PutKeyAnswer(ctx context.Context, a backup.KeyAnswer) error
+	// KeyAnswer returns nil while there is none.
+	KeyAnswer(ctx context.Context, requestID string) (*backup.KeyAnswer, error)
+	// DeleteKeyRequest removes the request and its answer; none there is no error.
+	DeleteKeyRequest(ctx context.Context, id string) error
+	// SweepKeyRequests removes what has expired and tells how many.
+	SweepKeyRequests(ctx context.Context, now time.Time) (int, error)
+
+	// PinnedConnector returns CodeNotFound when the tenant has no connector of this name.
+	PinnedConnector(ctx context.Context, tenant, name string) (backup.ConnectorStatus, error)
+	// MarkConnectorSeen makes the connector connected; changed tells that it was not, and a new session began.
+	MarkConnectorSeen(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error)
+	MarkConnectorGone(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error)
+	// MarkConnectorsLost makes those gone that were last seen before seenBefore, and returns them.
+	MarkConnectorsLost(ctx context.Context, seenBefore, at time.Time) ([]backup.ConnectorPresence, error)
+	// ConnectedConnectors counts the tenant's connected connectors that were seen after seenAfter.
+	ConnectedConnectors(ctx context.Context, tenant string, seenAfter time.Time) (int, error)
+
+	// UseNonce tells whether the nonce is fresh within scope, and remembers it until then.
+	UseNonce(ctx context.Context, scope, nonce string, until time.Time) (fresh bool, err error)
+	// AppendReceipt gives the receipt the tenant's next number and returns it.
+	AppendReceipt(ctx context.Context, r backup.Receipt) (int64, error)
+}
