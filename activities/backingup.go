@@ -21,8 +21,6 @@ const (
 	// partAttempts is the activity attempt from which on a part that fails for a passing reason is recorded as failed, so
 	// that one mailbox whose server never answers cannot keep a whole run from ending.
 	partAttempts = 6
-	// heartbeatEvery keeps the server informed while a large part goes on for long.
-	heartbeatEvery = 5 * time.Second
 )
 
 // BackingUp runs backups.
@@ -46,11 +44,6 @@ func (a *BackingUp) StartRun(ctx context.Context, in TenantInput) (StartRunResul
 		Started: time.Now(), Outcome: backup.RunRunning,
 	}, t.Profile.Services, shardSize)
 	return StartRunResult{Number: run.Number, Parts: run.Parts, Shards: shards}, fail(err)
-}
-
-// Progress is what a shard's heartbeat shows.
-type Progress struct {
-	Open, Done, Failed int
 }
 
 // BackUpShard works on the open parts of a shard. What is done stands in the store and the repository, so a retry goes on
@@ -77,7 +70,7 @@ func (a *BackingUp) BackUpShard(ctx context.Context, in ShardInput) (ShardResult
 
 	s := &shard{activities: a, in: in, app: app, repository: repository, attempt: int(activity.GetInfo(ctx).Attempt),
 		runID: activity.GetInfo(ctx).WorkflowExecution.RunID, progress: newProgress(len(parts))}
-	stop := s.progress.heartbeat(ctx)
+	stop := beat(ctx, s.progress.state)
 	defer stop()
 	err = s.work(ctx, parts)
 	return s.progress.result(), fail(err)

@@ -10,6 +10,35 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
+// heartbeatEvery keeps the server informed while one large item goes on for long.
+const heartbeatEvery = 5 * time.Second
+
+// beat heartbeats what state returns until stop is called. It is also the only way by which a cancellation arrives.
+func beat(ctx context.Context, state func() any) (stop func()) {
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(heartbeatEvery)
+		defer tick.Stop()
+		for {
+			activity.RecordHeartbeat(ctx, state())
+			select {
+			case <-done:
+				return
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() { close(done); running.Wait() }
+}
+
+// Progress is what a shard's heartbeat shows.
+type Progress struct {
+	Open, Done, Failed int
+}
+
 // progress counts a shard's parts for its heartbeat and its result.
 type progress struct {
 	mu     sync.Mutex
@@ -39,26 +68,8 @@ func (p *progress) result() ShardResult {
 	return p.counts
 }
 
-// heartbeat tells the server that the shard is alive, until stop is called.
-func (p *progress) heartbeat(ctx context.Context) (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(heartbeatEvery)
-		defer tick.Stop()
-		for {
-			p.mu.Lock()
-			now := Progress{Open: p.open, Done: p.counts.Done, Failed: p.counts.Failed}
-			p.mu.Unlock()
-			activity.RecordHeartbeat(ctx, now)
-			select {
-			case <-done:
-				return
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
+func (p *progress) state() any {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Progress{Open: p.open, Done: p.counts.Done, Failed: p.counts.Failed}
 }
