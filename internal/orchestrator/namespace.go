@@ -111,13 +111,24 @@ func (c *Client) createAttributes(ctx context.Context, missing map[string]enums.
 	if err != nil && !errors.As(err, &exists) {
 		return c.classify(ctx, err, "making the search attributes of "+c.namespace, "")
 	}
+	return c.awaitAttributes(ctx, missing)
+}
+
+// awaitAttributes waits until a visibility query may name them all. Their being listed is not enough: the frontend refuses
+// workflows with a new attribute for some seconds more, until its namespace cache is fresh.
+func (c *Client) awaitAttributes(ctx context.Context, missing map[string]enums.IndexedValueType) error {
+	terms := make([]string, 0, len(missing))
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		terms = append(terms, name+" IS NOT NULL")
+	}
+	query := &workflowservice.CountWorkflowExecutionsRequest{Namespace: c.namespace, Query: strings.Join(terms, " AND ")}
 	for {
-		missing, err := c.missingAttributes(ctx)
-		if err != nil || len(missing) == 0 {
-			return err
+		_, err := c.temporal.CountWorkflow(ctx, query)
+		if err == nil {
+			return nil
 		}
-		if err := sleep(ctx, triggerPoll); err != nil {
-			return missingAttributesError(c.namespace, missing)
+		if sleep(ctx, triggerPoll) != nil {
+			return c.classify(ctx, err, "making the search attributes of "+c.namespace, "")
 		}
 	}
 }

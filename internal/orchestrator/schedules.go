@@ -37,7 +37,8 @@ type plan struct {
 	jitter time.Duration
 	action *client.ScheduleWorkflowAction
 	tenant string
-	memo   map[string]any
+	// memo cannot be changed later, so it says only what stays true.
+	memo map[string]any
 }
 
 // EnsureSchedules makes the tenant's backup and import schedules, or changes them in place where the description differs, so that
@@ -62,7 +63,7 @@ func plans(t backup.Tenant, app backup.App) []plan {
 			StaticSummary:         summary("Back up %s: %s", named(t), AppTitle(app)),
 			TypedSearchAttributes: attributes(t.ID, app),
 		},
-		memo: map[string]any{"about": fmt.Sprintf("Backs up %s of %s every %s. Changed by holdfast apply.", AppTitle(app), named(t), every)},
+		memo: map[string]any{"about": fmt.Sprintf("Backs up %s of %s. Changed by holdfast apply.", AppTitle(app), named(t))},
 	}
 	if t.Directory.Kind == backup.SCIM {
 		return []plan{backups} // an identity provider pushes; there is nothing to list
