@@ -32,19 +32,16 @@ func Systems() []System {
 	return []System{workflows.CheckKeySystem, workflows.CheckAppSystem, workflows.CheckDirectorySystem, workflows.CheckRepositorySystem}
 }
 
-// ImportPeople imports, or only compares when preview is set, and waits for the end. An import of the same directory that runs
-// already is joined; a preview of a running import is refused, because the two would share the staged listing.
+// ImportPeople imports, or only compares when preview is set, and waits for the end. While an import or a preview of the same
+// directory is under way it is ErrRefused: the two would share the staged listing, and to join the other one would mistake a
+// preview for an import.
 func (c *Client) ImportPeople(ctx context.Context, tenant string, dir backup.DirectoryKind, preview bool, by string) (ImportResult, error) {
 	what := "Import people of %s from %s"
 	if preview {
 		what = "Preview people of %s from %s"
 	}
-	policy := enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
-	if preview {
-		policy = enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL
-	}
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: workflows.ImportID(tenant, dir), TaskQueue: workflows.TaskQueue, WorkflowIDConflictPolicy: policy,
+		ID: workflows.ImportID(tenant, dir), TaskQueue: workflows.TaskQueue, WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		StaticSummary:                            summary(what, tenant, strings.ToUpper(string(dir))),
 		TypedSearchAttributes:                    temporal.NewSearchAttributes(workflows.TenantAttribute.ValueSet(tenant)),
