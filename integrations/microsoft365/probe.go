@@ -1,0 +1,176 @@
+package microsoft365
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// probedUsers is how many people a probe looks at to find one with a mailbox and a drive.
+const probedUsers = 5
+
+// Probe proves that the app can do what the services need: it gets a new token (a consent shows only in tokens issued after it),
+// reads the organisation and a few users, and makes one cheap call per service. The text says what was found.
+//
+// Errors: CodeBadCredential and CodeBadConfig from the sign-in; CodeMissingRole naming every permission that is missing, so that one
+// visit to the portal is enough; CodeThrottled, CodeUnreachable and CodeBadResponse when Microsoft does not answer properly.
+func (a *App) Probe(ctx context.Context, services []backup.Service) (string, error) {
+	var token string
+	err := a.client.policy.run(ctx, func() (err error) {
+		token, err = a.client.tokens.fresh(ctx)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	p := &probe{client: a.client, roles: rolesOf(token)}
+	if err := p.organization(ctx); err != nil {
+		return "", err
+	}
+	if err := p.users(ctx); err != nil {
+		return "", err
+	}
+	for _, s := range services {
+		if err := p.service(ctx, s); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(p.found, "; "), joinMissing(p.missing)
+}
+
+// probe is one probing under way.
+type probe struct {
+	client  *client
+	roles   roles
+	people  []user
+	found   []string
+	missing []*backup.Error
+}
+
+func (p *probe) say(format string, args ...any) {
+	p.found = append(p.found, fmt.Sprintf(format, args...))
+}
+
+// organization reads the company's name. A refusal is no obstacle: nothing but this greeting needs it.
+func (p *probe) organization(ctx context.Context) error {
+	var answer struct {
+		Value []struct {
+			DisplayName string `json:"displayName"`
+		} `json:"value"`
+	}
+	err := p.client.readJSON(ctx, call{url: p.client.endpoints.at("$select=id,displayName", "organization")}, &answer)
+	switch {
+	case backup.HasCode(err, backup.CodeMissingRole):
+		p.say("signed in (the company's name needs Organization.Read.All, backups do not)")
+		return nil
+	case err != nil:
+		return err
+	case len(answer.Value) == 0:
+		return badResponse("Microsoft Graph lists no organization", nil)
+	}
+	p.say("signed in to %s", plain(answer.Value[0].DisplayName, 80))
+	return nil
+}
+
+// users finds a few people to probe with.
+func (p *probe) users(ctx context.Context) error {
+	var answer struct {
+		Value []user `json:"value"`
+	}
+	query := fmt.Sprintf("$top=%d&$select=id,userPrincipalName", probedUsers)
+	err := p.client.readJSON(ctx, call{url: p.client.endpoints.at(query, "users")}, &answer)
+	var r *refusal
+	if errors.As(err, &r) && r.status == http.StatusForbidden {
+		p.missing = append(p.missing, readUsers.missing(p.roles, err))
+		p.missingByRoles()
+		return nil
+	}
+	p.people = answer.Value[:min(len(answer.Value), probedUsers)]
+	return err
+}
+
+// missingByRoles names what else the token lacks when nothing can be tried because nobody can be looked up.
+func (p *probe) missingByRoles() {
+	if !p.roles.known {
+		return
+	}
+	for _, need := range []permission{readMail, readFiles} {
+		if !need.grantedBy(p.roles) {
+			p.missing = append(p.missing, need.missing(p.roles, nil))
+		}
+	}
+}
+
+// service tries the people in turn until one gives a verdict: a person without a mailbox, or with a fenced one, gives none.
+func (p *probe) service(ctx context.Context, s backup.Service) error {
+	try, err := serviceProbe(s)
+	if err != nil {
+		return err
+	}
+	for _, u := range p.people {
+		err := try(ctx, &account{client: p.client, user: u})
+		switch {
+		case err == nil:
+			p.say("%s is readable (tried with %s)", s, plain(u.Name, 80))
+			return nil
+		case backup.HasCode(err, backup.CodeMissingRole):
+			p.missing = append(p.missing, backup.AsError(err))
+			return nil
+		case backup.HasCode(err, backup.CodeNoService), backup.HasCode(err, backup.CodeFenced), backup.HasCode(err, backup.CodeNotFound):
+			continue
+		default:
+			return err
+		}
+	}
+	if len(p.people) > 0 {
+		p.say("%s could not be tried, for none of the first %d people has any that is open to the app", s, len(p.people))
+	}
+	return nil
+}
+
+// serviceProbe is the one cheap call per service.
+func serviceProbe(s backup.Service) (func(context.Context, *account) error, error) {
+	switch s {
+	case backup.Mail:
+		return probeMail, nil
+	case backup.Drive:
+		return probeDrive, nil
+	}
+	return nil, badConfig(fmt.Sprintf("Microsoft 365 has no service %q", s), "use mail or drive")
+}
+
+func probeDrive(ctx context.Context, a *account) error {
+	_, err := openDrive(ctx, a)
+	return err
+}
+
+// probeMail opens the mailbox. An app with Mail.ReadBasic.All alone gets that far; only the body of a message tells.
+func probeMail(ctx context.Context, a *account) error {
+	m, err := openMailbox(ctx, a)
+	if err != nil {
+		return err
+	}
+	r, err := a.roles(ctx)
+	if err != nil || readMail.grantedBy(r) || !r.any(basicMail) {
+		return err
+	}
+	var answer struct {
+		Value []message `json:"value"`
+	}
+	list := call{url: a.client.endpoints.at("$top=1&$select=id", "users", a.user.ID, "messages")}
+	if err := a.client.readJSON(ctx, list, &answer); err != nil {
+		return m.judge(ctx, err)
+	}
+	if len(answer.Value) == 0 {
+		return &backup.Error{Code: backup.CodeNoService, Message: "the mailbox is empty"}
+	}
+	_, body, err := m.Open(ctx, backup.Item{ID: answer.Value[0].ID, Kind: backup.Message})
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
