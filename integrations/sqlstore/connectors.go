@@ -1,0 +1,121 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+const connectorColumns = `name, identity, connected, last_seen, session`
+
+// pinConnectors makes the given connectors the pinned ones. One that is left out counts as lost at the next sweep, as does
+// one whose identity changed: whoever is connected under that name is not the one that is pinned now.
+func pinConnectors(ctx context.Context, tx *sql.Tx, tenant string, connectors []backup.ConnectorConfig) error {
+	if _, err := tx.ExecContext(ctx, `UPDATE connector SET pinned = FALSE WHERE tenant = $1`, tenant); err != nil {
+		return err
+	}
+	for _, c := range connectors {
+		_, err := tx.ExecContext(ctx, `INSERT INTO connector (tenant, name, identity, pinned, connected, last_seen, session)
+			VALUES ($1, $2, $3, TRUE, FALSE, 0, 0)
+			ON CONFLICT (tenant, name) DO UPDATE SET pinned = TRUE, identity = excluded.identity,
+				last_seen = CASE WHEN connector.identity = excluded.identity THEN connector.last_seen ELSE 0 END`, tenant, c.Name, c.Identity)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PinnedConnector returns a connector that the tenant's description names; CodeNotFound when it names none such.
+func (s *Store) PinnedConnector(ctx context.Context, tenant, name string) (backup.ConnectorStatus, error) {
+	c, err := scanConnector(s.read.QueryRowContext(ctx, `SELECT `+connectorColumns+` FROM connector
+		WHERE tenant = $1 AND name = $2 AND pinned`, tenant, name))
+	return c, classify(ctx, "look up a connector", orNotFound(err, notPinned(tenant, name)))
+}
+
+// MarkConnectorSeen records that a pinned connector was heard of. changed tells that it was not connected until now; its
+// session number is one higher then. CodeNotFound when it is not pinned.
+func (s *Store) MarkConnectorSeen(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error) {
+	p = backup.ConnectorPresence{Tenant: tenant, Connector: name, Connected: true, At: at}
+	err = s.change(ctx, "record a connector's presence", func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `UPDATE connector SET connected = TRUE, session = session + 1, last_seen = $3
+			WHERE tenant = $1 AND name = $2 AND pinned AND NOT connected RETURNING session`, tenant, name, micros(at)).Scan(&p.Session)
+		if changed = err == nil; changed || !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		// Polls of one connector may overtake each other.
+		err = tx.QueryRowContext(ctx, `UPDATE connector SET last_seen = CASE WHEN last_seen < $3 THEN $3 ELSE last_seen END
+			WHERE tenant = $1 AND name = $2 AND pinned RETURNING session`, tenant, name, micros(at)).Scan(&p.Session)
+		return orNotFound(err, notPinned(tenant, name))
+	})
+	return p, changed && err == nil, err
+}
+
+// MarkConnectorGone records that a connector said goodbye. changed tells that it was connected and was not heard of after
+// at, be it by another gateway. CodeNotFound when it is not pinned.
+func (s *Store) MarkConnectorGone(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error) {
+	p = backup.ConnectorPresence{Tenant: tenant, Connector: name, At: at}
+	err = s.change(ctx, "record a connector's absence", func(tx *sql.Tx) error {
+		n, err := exec(ctx, tx, `UPDATE connector SET connected = FALSE
+			WHERE tenant = $1 AND name = $2 AND pinned AND connected AND last_seen <= $3`, tenant, name, micros(at))
+		if err != nil {
+			return err
+		}
+		changed = n > 0
+		err = tx.QueryRowContext(ctx, `SELECT connected, session FROM connector WHERE tenant = $1 AND name = $2 AND pinned`, tenant, name).
+			Scan(&p.Connected, &p.Session)
+		return orNotFound(err, notPinned(tenant, name))
+	})
+	return p, changed && err == nil, err
+}
+
+// MarkConnectorsLost takes connectors for lost that were last seen before seenBefore or are no longer pinned, and returns
+// them: of several gateways that sweep at once, exactly one is told of each. At most 1,000 a call; the next one goes on.
+func (s *Store) MarkConnectorsLost(ctx context.Context, seenBefore, at time.Time) ([]backup.ConnectorPresence, error) {
+	// Most sweeps find nothing; they must not take the write lock.
+	var found bool
+	err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM connector WHERE connected AND (last_seen < $1 OR NOT pinned))`, micros(seenBefore)).Scan(&found)
+	if err != nil || !found {
+		return nil, classify(ctx, "look for lost connectors", err)
+	}
+	var lost []backup.ConnectorPresence
+	err = s.change(ctx, "record lost connectors", func(tx *sql.Tx) (err error) {
+		lost, err = list(ctx, tx, func(r row) (backup.ConnectorPresence, error) {
+			p := backup.ConnectorPresence{At: at}
+			err := r.Scan(&p.Tenant, &p.Connector, &p.Session)
+			return p, err
+		}, `UPDATE connector SET connected = FALSE
+			WHERE connected AND (last_seen < $1 OR NOT pinned) AND (tenant, name) IN (
+				SELECT tenant, name FROM connector WHERE connected AND (last_seen < $1 OR NOT pinned) ORDER BY tenant, name LIMIT $2)
+			RETURNING tenant, name, session`, micros(seenBefore), maxPage)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lost, nil
+}
+
+// ConnectedConnectors counts the tenant's pinned connectors that are connected and were seen at or after seenAfter.
+func (s *Store) ConnectedConnectors(ctx context.Context, tenant string, seenAfter time.Time) (int, error) {
+	var n int
+	err := s.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM connector
+		WHERE tenant = $1 AND pinned AND connected AND last_seen >= $2`, tenant, micros(seenAfter)).Scan(&n)
+	return n, classify(ctx, "count connectors", err)
+}
+
+func connectors(ctx context.Context, db database, tenant string) ([]backup.ConnectorStatus, error) {
+	return list(ctx, db, scanConnector, `SELECT `+connectorColumns+` FROM connector WHERE tenant = $1 AND pinned ORDER BY name LIMIT $2`, tenant, maxPage)
+}
+
+func scanConnector(r row) (c backup.ConnectorStatus, err error) {
+	err = r.Scan(&c.Name, &c.Identity, &c.Connected, moment{&c.LastSeen}, &c.Session)
+	return c, err
+}
+
+func notPinned(tenant, name string) error {
+	return notFound(backup.FaultCustomer, "the tenant "+tenant+" has no connector "+name, "list it with its identity under key.connectors in the tenant's file and apply it")
+}

@@ -1,0 +1,496 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// person is a directory entry in short: "id mail", where the id may be followed by "-" for disabled and the mail may be
+// "none" or "unreadable".
+func person(t testing.TB, short string) backup.DirectoryEntry {
+	t.Helper()
+	id, mail, ok := strings.Cut(short, " ")
+	if !ok {
+		t.Fatalf("%q is no person", short)
+	}
+	id, disabled := strings.CutSuffix(id, "-")
+	e := backup.DirectoryEntry{ID: id, DN: "uid=" + id, DisplayName: "Person " + id, Disabled: disabled}
+	switch mail {
+	case "none":
+		e.Problem = backup.NoMail
+	case "unreadable":
+		e.Problem = backup.BadEntry
+	default:
+		e.Mail = mail + "@acme.example"
+	}
+	return e
+}
+
+func people(t testing.TB, short ...string) []backup.DirectoryEntry {
+	all := make([]backup.DirectoryEntry, len(short))
+	for i, p := range short {
+		all[i] = person(t, p)
+	}
+	return all
+}
+
+// importer runs passes against a store.
+type importer struct {
+	testing.TB
+	store *Store
+	dir   backup.DirectoryKind
+	pass  int
+	now   time.Time
+}
+
+func newImporter(t testing.TB, s *Store) *importer {
+	return &importer{TB: t, store: s, dir: backup.LDAP, now: noon}
+}
+
+func (i *importer) stage(pages ...[]backup.DirectoryEntry) {
+	i.Helper()
+	i.pass++
+	i.now = i.now.Add(time.Hour)
+	must(i, i.store.BeginPass(i.Context(), acme, i.dir, i.name()))
+	for _, p := range pages {
+		must(i, i.store.StagePage(i.Context(), acme, i.dir, i.name(), p))
+	}
+}
+
+func (i *importer) name() string { return fmt.Sprint("pass-", i.pass) }
+
+func (i *importer) compare() backup.ImportCounts {
+	i.Helper()
+	return got[backup.ImportCounts](i)(i.store.ComparePass(i.Context(), acme, i.dir, i.name()))
+}
+
+func (i *importer) apply() backup.Accounts {
+	i.Helper()
+	return got[backup.Accounts](i)(i.store.ApplyPass(i.Context(), acme, i.dir, i.name(), i.now))
+}
+
+func (i *importer) run(pages ...[]backup.DirectoryEntry) backup.ImportCounts {
+	i.Helper()
+	i.stage(pages...)
+	c := i.compare()
+	i.apply()
+	return c
+}
+
+// accounts shows every account as "entry mail", with "-" for disabled and "~" for vanished, in order of mail.
+func (i *importer) accounts() []string {
+	i.Helper()
+	page, next, err := i.store.ListAccounts(i.Context(), acme, "", "", 0)
+	must(i, err)
+	if next != "" {
+		i.Fatalf("there are more accounts after %q", next)
+	}
+	var short []string
+	for _, a := range page {
+		mark := map[backup.PreserveReason]string{"": "", backup.PreservedDisabled: "-", backup.PreservedVanished: "~"}[a.Reason]
+		if (a.State == backup.Active) != (a.Reason == "") {
+			i.Errorf("account %s is %s for the reason %q", a.ID, a.State, a.Reason)
+		}
+		short = append(short, a.EntryID+mark+" "+strings.TrimSuffix(a.Mail, "@acme.example"))
+	}
+	return short
+}
+
+func (i *importer) problems() []string {
+	i.Helper()
+	page, _, err := i.store.ListProblems(i.Context(), acme, i.dir, "", 0)
+	must(i, err)
+	var short []string
+	for _, e := range page {
+		short = append(short, e.ID+" "+string(e.Problem))
+	}
+	return short
+}
+
+func TestImport(t *testing.T) {
+	known := []string{"e1 anna", "e2 bela", "e3- chen", "e4 none"}
+	for _, test := range []struct {
+		name     string
+		before   []string
+		listed   [][]string
+		want     backup.ImportCounts
+		accounts []string
+		problems []string
+	}{
+		{name: "added", listed: [][]string{{"e1 anna", "e2 bela"}},
+			want:     backup.ImportCounts{Listed: 2, Added: 2},
+			accounts: []string{"e1 anna", "e2 bela"}},
+		{name: "added disabled, so that it is visible", listed: [][]string{{"e1- anna"}},
+			want:     backup.ImportCounts{Listed: 1, Added: 1, Disabled: 1},
+			accounts: []string{"e1- anna"}},
+		{name: "added without mail", listed: [][]string{{"e1 none"}},
+			want:     backup.ImportCounts{Listed: 1, Added: 1, NoMail: 1},
+			problems: []string{"e1 no_mail"}},
+		{name: "added unreadable", listed: [][]string{{"e1 unreadable"}},
+			want:     backup.ImportCounts{Listed: 1, Added: 1, BadEntries: 1},
+			problems: []string{"e1 bad_entry"}},
+		{name: "unchanged", before: known, listed: [][]string{known},
+			want:     backup.ImportCounts{Listed: 4, Unchanged: 4, Disabled: 1, NoMail: 1, KnownActive: 2},
+			accounts: []string{"e1 anna", "e2 bela", "e3- chen"}, problems: []string{"e4 no_mail"}},
+		{name: "changed", before: known, listed: [][]string{{"e1 anna.new", "e2 bela", "e3- chen", "e4 dara"}},
+			want:     backup.ImportCounts{Listed: 4, Changed: 2, Unchanged: 2, Disabled: 1, KnownActive: 2},
+			accounts: []string{"e1 anna.new", "e2 bela", "e3- chen", "e4 dara"}},
+		{name: "vanished", before: known, listed: [][]string{{"e1 anna"}},
+			want:     backup.ImportCounts{Listed: 1, Unchanged: 1, Vanished: 1, KnownActive: 2, Leaving: 1},
+			accounts: []string{"e1 anna", "e2~ bela", "e3~ chen"}},
+		{name: "disabled", before: known, listed: [][]string{{"e1- anna", "e2 bela", "e3- chen", "e4 none"}},
+			want:     backup.ImportCounts{Listed: 4, Changed: 1, Unchanged: 3, Disabled: 2, NoMail: 1, KnownActive: 2, Leaving: 1},
+			accounts: []string{"e1- anna", "e2 bela", "e3- chen"}, problems: []string{"e4 no_mail"}},
+		{name: "returned from disabled", before: known, listed: [][]string{{"e1 anna", "e2 bela", "e3 chen", "e4 none"}},
+			want:     backup.ImportCounts{Listed: 4, Changed: 1, Unchanged: 3, Returned: 1, NoMail: 1, KnownActive: 2},
+			accounts: []string{"e1 anna", "e2 bela", "e3 chen"}, problems: []string{"e4 no_mail"}},
+		{name: "an account's mail is lost", before: known, listed: [][]string{{"e1 none", "e2 unreadable", "e3- chen", "e4 none"}},
+			want:     backup.ImportCounts{Listed: 4, Changed: 2, Unchanged: 2, Disabled: 1, NoMail: 2, BadEntries: 1, KnownActive: 2},
+			accounts: []string{"e1 anna", "e2 bela", "e3- chen"}, problems: []string{"e1 no_mail", "e2 bad_entry", "e4 no_mail"}},
+		{name: "an entry without mail is disabled, and is left alone", before: known, listed: [][]string{{"e1- none", "e2 bela", "e3- chen", "e4 none"}},
+			want:     backup.ImportCounts{Listed: 4, Changed: 1, Unchanged: 3, Disabled: 2, NoMail: 2, KnownActive: 2},
+			accounts: []string{"e1 anna", "e2 bela", "e3- chen"}, problems: []string{"e1 no_mail", "e4 no_mail"}},
+		{name: "one mail twice, nobody known: the lowest id wins", listed: [][]string{{"e9 anna", "e2 ANNA", "e5 anna"}},
+			want:     backup.ImportCounts{Listed: 3, Added: 3, DuplicateMail: 2},
+			accounts: []string{"e2 ANNA"}, problems: []string{"e5 duplicate_mail", "e9 duplicate_mail"}},
+		{name: "one mail twice, one is known: it keeps it", before: []string{"e5 anna"}, listed: [][]string{{"e2 anna", "e5 Anna"}},
+			want:     backup.ImportCounts{Listed: 2, Added: 1, Changed: 1, DuplicateMail: 1, KnownActive: 1},
+			accounts: []string{"e5 Anna"}, problems: []string{"e2 duplicate_mail"}},
+		{name: "one mail twice, the other has an account, too: it stays as it is", before: []string{"e2 bela", "e5 anna"}, listed: [][]string{{"e2- anna", "e5 anna"}},
+			want:     backup.ImportCounts{Listed: 2, Changed: 1, Unchanged: 1, Disabled: 1, DuplicateMail: 1, KnownActive: 2},
+			accounts: []string{"e5 anna", "e2 bela"}, problems: []string{"e2 duplicate_mail"}},
+		{name: "a mail swap", before: []string{"e1 anna", "e2 bela"}, listed: [][]string{{"e1 bela", "e2 anna"}},
+			want:     backup.ImportCounts{Listed: 2, Changed: 2, KnownActive: 2},
+			accounts: []string{"e2 anna", "e1 bela"}},
+		{name: "the mail of an account that is left alone is not free", before: []string{"e1 anna"}, listed: [][]string{{"e1 none", "e2 anna"}},
+			want:     backup.ImportCounts{Listed: 2, Added: 1, Changed: 1, NoMail: 1, DuplicateMail: 1, KnownActive: 1},
+			accounts: []string{"e1 anna"}, problems: []string{"e1 no_mail", "e2 duplicate_mail"}},
+		{name: "a chain of those", before: []string{"e1 anna", "e2 bela", "e3 chen"}, listed: [][]string{{"e1 none", "e2 anna", "e3 bela", "e4 chen"}},
+			want:     backup.ImportCounts{Listed: 4, Added: 1, Changed: 3, NoMail: 1, DuplicateMail: 3, KnownActive: 3},
+			accounts: []string{"e1 anna", "e2 bela", "e3 chen"}, problems: []string{"e1 no_mail", "e2 duplicate_mail", "e3 duplicate_mail", "e4 duplicate_mail"}},
+		{name: "the mail of somebody who vanished is free", before: []string{"e1 anna"}, listed: [][]string{{"e2 anna"}},
+			want:     backup.ImportCounts{Listed: 1, Added: 1, Vanished: 1, KnownActive: 1, Leaving: 1},
+			accounts: []string{"e1~ anna", "e2 anna"}},
+		{name: "an id in other letters is the same", before: []string{"ab12 anna"}, listed: [][]string{{"AB12 anna"}},
+			want:     backup.ImportCounts{Listed: 1, Changed: 1, KnownActive: 1}, // the DN and the name show the id
+			accounts: []string{"ab12 anna"}},
+		{name: "an id twice in a page: the last wins", listed: [][]string{{"e1 anna", "e2 bela", "e1 anna.new"}},
+			want:     backup.ImportCounts{Listed: 2, Added: 2},
+			accounts: []string{"e1 anna.new", "e2 bela"}},
+		{name: "an id twice in two pages: the last wins", listed: [][]string{{"e1 anna", "e2 bela"}, {"e1- anna"}},
+			want:     backup.ImportCounts{Listed: 2, Added: 2, Disabled: 1},
+			accounts: []string{"e1- anna", "e2 bela"}},
+		{name: "a page repeated", before: known, listed: [][]string{{"e1 anna", "e2 bela"}, {"e1 anna", "e2 bela"}, {"e3- chen", "e4 none"}, {"e1 anna", "e2 bela"}},
+			want:     backup.ImportCounts{Listed: 4, Unchanged: 4, Disabled: 1, NoMail: 1, KnownActive: 2},
+			accounts: []string{"e1 anna", "e2 bela", "e3- chen"}, problems: []string{"e4 no_mail"}},
+		{name: "an empty listing counts everybody as leaving", before: known, listed: [][]string{{}},
+			want:     backup.ImportCounts{Vanished: 2, KnownActive: 2, Leaving: 2},
+			accounts: []string{"e1~ anna", "e2~ bela", "e3~ chen"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			i := newImporter(t, newStore(t))
+			if test.before != nil {
+				i.run(people(t, test.before...))
+			}
+			var pages [][]backup.DirectoryEntry
+			for _, p := range test.listed {
+				pages = append(pages, people(t, p...))
+			}
+			if have := i.run(pages...); have != test.want {
+				t.Errorf("counts\nhave %+v\nwant %+v", have, test.want)
+			}
+			if have := i.accounts(); !slices.Equal(have, test.accounts) {
+				t.Errorf("accounts\nhave %q\nwant %q", have, test.accounts)
+			}
+			if have := i.problems(); !slices.Equal(have, test.problems) {
+				t.Errorf("problems\nhave %q\nwant %q", have, test.problems)
+			}
+		})
+	}
+}
+
+func TestAccountKeepsItsIDForTheLifeOfTheEntry(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run(people(t, "e1 anna"))
+	first := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, "anna@acme.example"))
+	if len(first.ID) != 17 || first.ID[0] != 'a' || !first.Since.Equal(i.now) {
+		t.Fatalf("the account is %+v", first)
+	}
+	since := i.now
+	i.run(people(t, "e1 anna.married"))
+	if a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, first.ID)); a.Mail != "anna.married@acme.example" || !a.Since.Equal(since) {
+		t.Errorf("renamed, the account is %+v", a)
+	}
+	i.run(people(t, "e2 bela"))
+	gone := i.now
+	i.run(people(t, "e2 bela"))
+	if a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, first.ID)); a.State != backup.Preserved || !a.Since.Equal(gone) {
+		t.Errorf("vanished, the account is %+v, want it preserved since %s", a, gone)
+	}
+	c := i.run(people(t, "e1 anna.married", "e2 bela"))
+	if want := (backup.ImportCounts{Listed: 2, Unchanged: 2, Returned: 1, KnownActive: 1}); c != want {
+		t.Errorf("returned, the counts are %+v, want %+v", c, want)
+	}
+	if a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, first.ID)); a.State != backup.Active || !a.Since.Equal(i.now) {
+		t.Errorf("returned, the account is %+v", a)
+	}
+}
+
+func TestVanishedAfterDisabledStaysPreservedSinceThen(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run(people(t, "e1- anna", "e2 bela"))
+	since := i.now
+	i.run(people(t, "e2 bela"))
+	a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, "anna@acme.example"))
+	if a.Reason != backup.PreservedVanished || !a.Since.Equal(since) {
+		t.Errorf("the account is %+v, want it preserved as vanished since %s", a, since)
+	}
+}
+
+// Somebody whose entry was readable before must not vanish because its id cannot be read now.
+func TestEntryWithoutIDShieldsWhomItMayBe(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run(people(t, "e1 anna", "e2 bela"))
+	unreadable := backup.DirectoryEntry{DN: "uid=e1", Problem: backup.BadEntry}
+	stranger := backup.DirectoryEntry{DN: "uid=e9", Problem: backup.BadEntry}
+	c := i.run([]backup.DirectoryEntry{unreadable, stranger, stranger, person(t, "e2 bela")})
+	if want := (backup.ImportCounts{Listed: 3, Added: 2, Unchanged: 1, BadEntries: 2, KnownActive: 2}); c != want {
+		t.Errorf("counts are %+v, want %+v", c, want)
+	}
+	if have := i.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
+		t.Errorf("accounts are %q", have)
+	}
+	if have := i.problems(); !slices.Equal(have, []string{" bad_entry", " bad_entry"}) {
+		t.Errorf("problems are %q", have)
+	}
+	i.run(people(t, "e1 anna", "e2 bela"))
+	if have := i.problems(); have != nil {
+		t.Errorf("problems that are solved are still shown: %q", have)
+	}
+}
+
+func TestEntryWithUPNOnlyBecomesAnAccount(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run([]backup.DirectoryEntry{{ID: "e1", UPN: "Anna@acme.example"}, {ID: "e2", Mail: "anna@ACME.example"}, {ID: "e3"}})
+	if have := i.accounts(); !slices.Equal(have, []string{"e1 Anna"}) {
+		t.Errorf("accounts are %q", have)
+	}
+	if have := i.problems(); !slices.Equal(have, []string{"e2 duplicate_mail", "e3 no_mail"}) {
+		t.Errorf("problems are %q", have)
+	}
+}
+
+func TestIDsOfSCIMAreCaseExact(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.dir = backup.SCIM
+	i.run(people(t, "ab anna", "AB bela"))
+	if have := i.accounts(); !slices.Equal(have, []string{"ab anna", "AB bela"}) {
+		t.Errorf("accounts are %q", have)
+	}
+}
+
+func TestHostileTextIsKeptHarmless(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run([]backup.DirectoryEntry{{ID: "e1\x00", DN: "uid=\xff'; DROP TABLE account; --", Mail: "o'neill\x00@acme.example", DisplayName: strings.Repeat("☃", 10_000)}})
+	a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, "o'neill\x00@acme.example"))
+	if a.Mail != "o'neill\uFFFD@acme.example" || a.EntryID != "e1\uFFFD" || len(a.DisplayName) != 30_000 {
+		t.Errorf("the account is %+v", a)
+	}
+}
+
+func TestApplyingAgainChangesNothing(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.stage(people(t, "e1 anna", "e2- bela"))
+	want := backup.Accounts{Active: 1, Preserved: 1}
+	for range 2 {
+		if have := i.apply(); have != want {
+			t.Errorf("accounts after it are %+v, want %+v", have, want)
+		}
+		i.now = i.now.Add(time.Hour)
+	}
+	a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, "anna@acme.example"))
+	if !a.Since.Before(i.now.Add(-time.Hour)) {
+		t.Errorf("the account was touched by the second application: since %s", a.Since)
+	}
+}
+
+func TestAnotherPassEndsTheFirst(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.stage(people(t, "e1 anna"))
+	old := i.name()
+	i.stage(people(t, "e2 bela"))
+	wantCode(t, i.store.StagePage(t.Context(), acme, i.dir, old, people(t, "e3 chen")), backup.CodeNotFound)
+	_, err := i.store.ComparePass(t.Context(), acme, i.dir, old)
+	wantCode(t, err, backup.CodeNotFound)
+	_, err = i.store.ApplyPass(t.Context(), acme, i.dir, old, noon)
+	wantCode(t, err, backup.CodeNotFound)
+	i.apply()
+	if have := i.accounts(); !slices.Equal(have, []string{"e2 bela"}) {
+		t.Errorf("accounts are %q", have)
+	}
+}
+
+func TestDirectoriesAndTenantsDoNotMix(t *testing.T) {
+	s := newStore(t)
+	ldap, entra := newImporter(t, s), newImporter(t, s)
+	entra.dir = backup.Entra
+	ldap.run(people(t, "e1 anna"))
+	entra.run(people(t, "e2 bela"))
+	if have := ldap.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
+		t.Errorf("accounts are %q", have)
+	}
+	must(t, s.BeginPass(t.Context(), "other", backup.LDAP, "p"))
+	c := got[backup.ImportCounts](t)(s.ComparePass(t.Context(), "other", backup.LDAP, "p"))
+	if c != (backup.ImportCounts{}) {
+		t.Errorf("another tenant's import counts %+v", c)
+	}
+	_, err := s.FindAccount(t.Context(), "other", "anna@acme.example")
+	wantCode(t, err, backup.CodeNotFound)
+}
+
+// A process that dies between staging and applying leaves what was staged, and nothing else; the next one goes on.
+func TestDeathBetweenStageAndApply(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "holdfast.db")
+	first := newImporter(t, openAt(t, path))
+	first.run(people(t, "e1 anna", "e2 bela"))
+	first.stage(people(t, "e1 anna", "e3 chen"))
+	// The transaction of an application that never ends: it is gone with its process.
+	ctx, kill := context.WithCancel(t.Context())
+	tx, err := first.store.write.BeginTx(ctx, nil)
+	must(t, err)
+	must(t, apply(ctx, tx, acme, backup.LDAP, first.name(), noon))
+	kill()
+	must(t, ignoreDone(tx.Rollback()))
+
+	second := newImporter(t, openAt(t, path))
+	second.pass = first.pass
+	if have := second.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
+		t.Fatalf("accounts after the death are %q", have)
+	}
+	if have, want := second.compare(), (backup.ImportCounts{Listed: 2, Added: 1, Unchanged: 1, Vanished: 1, KnownActive: 2, Leaving: 1}); have != want {
+		t.Errorf("counts are %+v, want %+v", have, want)
+	}
+	second.apply()
+	if have := second.accounts(); !slices.Equal(have, []string{"e1 anna", "e2~ bela", "e3 chen"}) {
+		t.Errorf("accounts are %q", have)
+	}
+}
+
+func TestFindAccountByWhatAPersonTypes(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run([]backup.DirectoryEntry{{ID: "e1", Mail: "Anna@acme.example", UPN: "a.smith@corp.example"}})
+	for _, ref := range []string{"anna@acme.example", "ANNA@ACME.EXAMPLE", " anna@acme.example ", "A.Smith@corp.example", accountID(acme, backup.LDAP, "e1")} {
+		if a, err := i.store.FindAccount(t.Context(), acme, ref); err != nil || a.EntryID != "e1" {
+			t.Errorf("%q finds %+v, %v", ref, a, err)
+		}
+	}
+	for _, ref := range []string{"", " ", "nobody@acme.example", "e1", "%", "' OR 1=1 --"} {
+		_, err := i.store.FindAccount(t.Context(), acme, ref)
+		wantCode(t, err, backup.CodeNotFound)
+	}
+	// Somebody new got the address of somebody who left.
+	i.run([]backup.DirectoryEntry{{ID: "e2", Mail: "anna@acme.example"}})
+	if a := got[backup.Account](t)(i.store.FindAccount(t.Context(), acme, "anna@acme.example")); a.EntryID != "e2" {
+		t.Errorf("the preserved account is found before the active one: %+v", a)
+	}
+}
+
+func TestAccountPagesGoThroughEverybodyOnce(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run(people(t, "e1 anna", "e2 bela", "e3 chen"))
+	i.run(people(t, "e4 anna", "e5 bela", "e6- dara"))
+	var seen []string
+	for after, pages := "", 0; ; pages++ {
+		page, next, err := i.store.ListAccounts(t.Context(), acme, "", after, 2)
+		must(t, err)
+		if len(page) > 2 || pages > 3 {
+			t.Fatalf("page %d has %d accounts", pages, len(page))
+		}
+		for _, a := range page {
+			seen = append(seen, a.EntryID)
+		}
+		if after = next; after == "" {
+			break
+		}
+	}
+	slices.Sort(seen)
+	if !slices.Equal(seen, []string{"e1", "e2", "e3", "e4", "e5", "e6"}) {
+		t.Errorf("the pages show %q", seen)
+	}
+	active, _, err := i.store.ListAccounts(t.Context(), acme, backup.Active, "Anna@acme.example", 0)
+	must(t, err)
+	if len(active) != 1 || active[0].EntryID != "e5" {
+		t.Errorf("active accounts after anna are %+v", active)
+	}
+	if n := got[backup.Accounts](t)(i.store.CountAccounts(t.Context(), acme)); n != (backup.Accounts{Active: 2, Preserved: 4}) {
+		t.Errorf("counted %+v", n)
+	}
+}
+
+func TestPreviewShowsWhatWouldHappen(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	preview := func(after string, limit int) Preview {
+		return got[Preview](t)(i.store.PreviewPass(t.Context(), acme, i.dir, after, limit))
+	}
+	if p := preview("", 0); p.Differences != nil {
+		t.Errorf("without an import the preview shows %+v", p)
+	}
+	i.run(people(t, "e1 anna", "e2 bela", "e3- chen", "e4 dara", "e5 emil", "e9 zoe"))
+	i.stage(people(t, "e1 anna.new", "e2- bela", "e3 chen", "e5 emil", "e6 fatima", "e7 none", "e8- goran", "e9 anna.new"))
+	if p := preview("", 0); p.Differences != nil {
+		t.Errorf("before the comparison the preview shows %+v", p)
+	}
+	counts := i.compare()
+	want := []string{"changed e1", "disabled e2", "returned e3", "vanished e4", "added e6", "problem e7", "disabled e8", "problem e9"}
+	for _, limit := range []int{0, 3, 1} {
+		var have []string
+		for after := ""; ; {
+			p := preview(after, limit)
+			if p.Counts != counts {
+				t.Errorf("counts are %+v, want %+v", p.Counts, counts)
+			}
+			for _, d := range p.Differences {
+				have = append(have, d.Kind+" "+d.Entry.ID)
+			}
+			if after = p.Next; after == "" {
+				break
+			}
+		}
+		if !slices.Equal(have, want) {
+			t.Errorf("in pages of %d\nhave %q\nwant %q", limit, have, want)
+		}
+	}
+	i.apply()
+	if p := preview("", 0); p.Differences != nil || p.Counts != (backup.ImportCounts{}) {
+		t.Errorf("after the application the preview shows %+v", p)
+	}
+}
+
+func FuzzAccountCursor(f *testing.F) {
+	s := newStore(f)
+	i := newImporter(f, s)
+	i.run([]backup.DirectoryEntry{{ID: "e1", Mail: "anna@acme.example"}, {ID: "e2", Mail: "bela@acme.example"}})
+	for _, seed := range []string{"", "anna@acme.example", "anna@acme.example a0", " ", "\x00", "\xff \xff", "x y z"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, cursor string) {
+		page, next, err := s.ListAccounts(t.Context(), acme, "", cursor, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next == "" {
+			return
+		}
+		after, _, err := s.ListAccounts(t.Context(), acme, "", next, 1)
+		if err != nil || len(after) != 1 || after[0].Mail <= page[0].Mail {
+			t.Fatalf("after %q comes %+v, %v", page[0].Mail, after, err)
+		}
+	})
+}
