@@ -45,14 +45,6 @@ const (
 	FollowSignal = "follow"
 )
 
-// Types of the application errors that workflows end with. Their first detail is the backup.Verdict behind them. Refused
-// decisions and failed steps carry the verdict's code as their type instead.
-const (
-	TaskFailedError    = "task_failed"    // a task was rejected or aborted, or its deadline passed
-	ImportRefusedError = "import_refused" // the listing failed, broke off or was empty
-	RunFailedError     = "run_failed"     // a backup that could not be completed; the second detail is the BackUpAppResult
-)
-
 // Messages of WatchConnectors.
 const (
 	// ConnectorSignal carries a ConnectorReport.

@@ -1,0 +1,94 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// detailLimit keeps one task's words short: the server takes 20,000 bytes of current details altogether.
+const detailLimit = 600
+
+// markdown is the workflow's page in the Temporal Web UI, in the administrator's words: what holds, what waits, since when, what
+// to do, and which command answers it.
+func (b *board) markdown() string {
+	var page strings.Builder
+	fmt.Fprintf(&page, "### %s\n\n", plain(b.heading))
+	for _, t := range b.tasks {
+		b.line(&page, t)
+	}
+	return page.String()
+}
+
+func (b *board) line(page *strings.Builder, t *backup.Task) {
+	mark, state := " ", ""
+	switch t.State {
+	case backup.Passing, backup.Waived:
+		mark = "x"
+	case backup.Waiting:
+		state = " — **waiting since " + day(t.Since) + "**"
+	case backup.Failing:
+		state = " — being looked at again"
+	case backup.Failed:
+		state = " — **given up**"
+	}
+	fmt.Fprintf(page, "- [%s] %s%s\n", mark, plain(t.Title), state)
+	if t.Detail != "" {
+		fmt.Fprintf(page, "  - %s\n", plain(t.Detail))
+	}
+	if t.State != backup.Waiting {
+		return
+	}
+	if t.Hint != "" {
+		fmt.Fprintf(page, "  - What to do: %s\n", plain(t.Hint))
+	}
+	if commands := answers(b.tenant, t); commands != "" {
+		fmt.Fprintf(page, "  - Then: %s\n", commands)
+	}
+	if !t.NextCheck.IsZero() {
+		fmt.Fprintf(page, "  - It goes on by itself when this is mended; the next look is at %s.\n", day(t.NextCheck))
+	}
+	fmt.Fprintf(page, "  - Waits until %s.\n", day(t.Deadline))
+}
+
+// answers lists the commands that settle a task. Aborting has none: it is for the Web UI's update form.
+func answers(tenant string, t *backup.Task) string {
+	var commands []string
+	for _, a := range t.Actions {
+		command := fmt.Sprintf("`holdfast %s %s %s`", a, tenant, t.Name)
+		switch a {
+		case backup.Waive:
+			command = strings.TrimSuffix(command, "`") + " --reason \"...\"`"
+		case backup.Abort:
+			continue
+		}
+		commands = append(commands, command)
+	}
+	return strings.Join(commands, " or ")
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// plain makes text that came from outside harmless inside markdown: one line, no markup, bounded.
+func plain(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if out.Len() >= detailLimit {
+			out.WriteRune('…')
+			break
+		}
+		switch {
+		case strings.ContainsRune("\\`*_[]<>|#!", r):
+			out.WriteRune('\\')
+			out.WriteRune(r)
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // line breaks, and what changes the direction of writing
+			out.WriteRune(' ')
+		default:
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
