@@ -2,9 +2,8 @@ package activities
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
-
-	"go.temporal.io/sdk/activity"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -31,13 +30,14 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	if err := a.People.BeginPass(ctx, in.Tenant, in.Directory, in.Pass); err != nil {
 		return ReadResult{}, fail(err)
 	}
-	n := 0
+	var n atomic.Int64
+	stop := beat(ctx, func() any { return n.Load() })
+	defer stop()
 	err = dir.List(ctx, func(page []backup.DirectoryEntry) error {
-		n += len(page)
-		activity.RecordHeartbeat(ctx, n)
+		n.Add(int64(len(page)))
 		return a.People.StagePage(ctx, in.Tenant, in.Directory, in.Pass, page)
 	})
-	return ReadResult{Entries: n}, fail(err)
+	return ReadResult{Entries: int(n.Load())}, fail(err)
 }
 
 // CompareListing tells the staged listing from what is known, and judges what may be done with the difference.

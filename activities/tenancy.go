@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -9,6 +10,15 @@ import (
 // Tenancy keeps tenants' descriptions and knows who may decide for them.
 type Tenancy struct {
 	Tenants Tenants
+	// Local are principals that every tenant knows: the user of a machine that runs everything, otherwise nobody.
+	Local []backup.Principal
+}
+
+// known is the tenant with the local principals among its administrators.
+func (a *Tenancy) known(ctx context.Context, id string) (backup.Tenant, error) {
+	t, err := a.Tenants.Tenant(ctx, id)
+	t.Administrators = append(slices.Clip(t.Administrators), a.Local...)
+	return t, err
 }
 
 // SaveTenant makes the description the truth for everything that is not under way.
@@ -18,7 +28,7 @@ func (a *Tenancy) SaveTenant(ctx context.Context, t backup.Tenant) error {
 
 // AuthorizeDecision refuses a decision of somebody unknown, or whose role does not allow it.
 func (a *Tenancy) AuthorizeDecision(ctx context.Context, in AuthorizeInput) error {
-	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	t, err := a.known(ctx, in.Tenant)
 	if err != nil {
 		return fail(err)
 	}
@@ -27,7 +37,7 @@ func (a *Tenancy) AuthorizeDecision(ctx context.Context, in AuthorizeInput) erro
 
 // CheckAdministrator verifies that the person who asked may administer the tenant.
 func (a *Tenancy) CheckAdministrator(ctx context.Context, in AdministratorInput) (backup.Verdict, error) {
-	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	t, err := a.known(ctx, in.Tenant)
 	if err != nil {
 		return backup.Verdict{}, fail(err)
 	}

@@ -34,6 +34,7 @@ type transfer struct {
 	writer   SnapshotWriter
 	seen     map[itemKey]struct{}
 	removals map[removal]struct{}
+	closed   map[string]bool // removed folders
 	lanes    []*lane
 	seed     maphash.Seed
 	inFlight sync.WaitGroup
@@ -88,8 +89,11 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 	if err != nil {
 		return info, err
 	}
+	if err := t.dropOrphans(ctx, outcomes); err != nil {
+		return info, err
+	}
 	if len(cursor) == 0 {
-		if err := t.dropUnlisted(ctx); err != nil {
+		if err := t.dropUnlisted(ctx, outcomes); err != nil {
 			return info, err
 		}
 	}
@@ -105,7 +109,8 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMessage, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t.seen, t.removals = map[itemKey]struct{}{}, map[removal]struct{}{}
+	t.seen, t.removals, t.closed = map[itemKey]struct{}{}, map[removal]struct{}{}, map[string]bool{}
+	t.state.Counts.Dropped = 0
 	t.seed, t.saved = maphash.MakeSeed(), time.Now()
 	t.lanes = make([]*lane, max(1, t.source.Parallel()))
 	var running sync.WaitGroup
@@ -171,6 +176,9 @@ func (t *transfer) removeDeparted(ctx context.Context) (map[itemKey]outcome, err
 			continue
 		}
 		if known {
+			if item.Kind == backup.Folder {
+				t.closed[r.id] = true
+			}
 			if err := t.writer.Remove(ctx, r.id); err != nil {
 				return nil, err
 			}
@@ -180,25 +188,64 @@ func (t *transfer) removeDeparted(ctx context.Context) (map[itemKey]outcome, err
 	return outcomes, nil
 }
 
-// dropUnlisted removes what a complete listing no longer shows.
-func (t *transfer) dropUnlisted(ctx context.Context) error {
-	var unlisted []string
+// dropOrphans removes what was below a removed folder: a service tells of the folder and not of every item in it. An item that left in time
+// for another folder was listed there.
+func (t *transfer) dropOrphans(ctx context.Context, outcomes map[itemKey]outcome) error {
+	if len(t.closed) == 0 {
+		return nil
+	}
+	parents := map[string]string{}
 	err := t.writer.Each(ctx, func(i backup.Item) error {
-		if _, ok := t.seen[keyOf(i.ID)]; !ok {
-			unlisted = append(unlisted, i.ID)
+		if i.Kind == backup.Folder {
+			parents[i.ID] = i.Parent
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, id := range unlisted {
+	return t.drop(ctx, outcomes, func(i backup.Item) bool {
+		// A damaged snapshot may hold folders in a circle: no more steps than there are folders.
+		for at, steps := i.Parent, 0; at != "" && steps <= len(parents); at, steps = parents[at], steps+1 {
+			if t.closed[at] {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// drop removes the items that unwanted tells of. One that was listed in this round counts as gone, the others as dropped.
+func (t *transfer) drop(ctx context.Context, outcomes map[itemKey]outcome, unwanted func(backup.Item) bool) error {
+	var ids []string
+	err := t.writer.Each(ctx, func(i backup.Item) error {
+		if unwanted(i) {
+			ids = append(ids, i.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		if err := t.writer.Remove(ctx, id); err != nil {
 			return err
 		}
+		if _, listed := t.seen[keyOf(id)]; listed {
+			outcomes[keyOf(id)] = outcome{gone: true}
+		} else {
+			t.state.Counts.Dropped++
+		}
 	}
-	t.state.Counts.Dropped = int64(len(unlisted))
 	return nil
+}
+
+// dropUnlisted removes what a complete listing no longer shows.
+func (t *transfer) dropUnlisted(ctx context.Context, outcomes map[itemKey]outcome) error {
+	return t.drop(ctx, outcomes, func(i backup.Item) bool {
+		_, listed := t.seen[keyOf(i.ID)]
+		return !listed
+	})
 }
 
 // count sums up how the listed items ended.
