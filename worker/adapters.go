@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast/activities"
+	"github.com/holdfast-backup/holdfast/integrations/connector"
+	"github.com/holdfast-backup/holdfast/integrations/folder"
+	"github.com/holdfast-backup/holdfast/integrations/kopia"
+	"github.com/holdfast-backup/holdfast/integrations/ldap"
+	"github.com/holdfast-backup/holdfast/integrations/microsoft365"
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// Adapters return types of their own, so that they need not import the activities. The types below let them stand where the
+// activities want an interface, and choose among adapters of one role by the tenant's description.
+
+// directories opens a tenant's directory by its kind.
+type directories struct{ ldap *ldap.Adapter }
+
+func (d directories) OpenDirectory(ctx context.Context, t backup.Tenant) (activities.Directory, error) {
+	if t.Directory.Kind != backup.LDAP {
+		return nil, notOffered("the directory " + string(t.Directory.Kind))
+	}
+	dir, err := d.ldap.OpenDirectory(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return dir, nil
+}
+
+// apps connects a tenant's SaaS app.
+type apps struct{ microsoft365 *microsoft365.Adapter }
+
+func (a apps) ConnectApp(ctx context.Context, t backup.Tenant, name backup.App) (activities.App, error) {
+	if name != backup.Microsoft365 {
+		return nil, notOffered("the app " + string(name))
+	}
+	app, err := a.microsoft365.ConnectApp(ctx, t, name)
+	if err != nil {
+		return nil, err
+	}
+	return connectedApp{app}, nil
+}
+
+type connectedApp struct{ *microsoft365.App }
+
+func (a connectedApp) Source(ctx context.Context, acc backup.Account, s backup.Service) (activities.Source, error) {
+	source, err := a.App.Source(ctx, acc, s)
+	if err != nil {
+		return nil, err
+	}
+	return source, nil
+}
+
+// keys obtains the ekey by the tenant's key method.
+type keys struct{ connector *connector.Broker }
+
+func (k keys) Reachable(ctx context.Context, t backup.Tenant) error {
+	if t.Key.Method != backup.KeyByConnector {
+		return notOffered("the key method " + string(t.Key.Method))
+	}
+	return k.connector.Reachable(ctx, t)
+}
+
+func (k keys) Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error) {
+	if t.Key.Method != backup.KeyByConnector {
+		return nil, notOffered("the key method " + string(t.Key.Method))
+	}
+	return k.connector.Obtain(ctx, t, use)
+}
+
+// repositories opens kopia repositories.
+type repositories struct{ *kopia.Repositories }
+
+func (r repositories) OpenRepository(ctx context.Context, t backup.Tenant, password string) (activities.Repository, error) {
+	opened, err := r.Repositories.OpenRepository(ctx, t, password)
+	if err != nil {
+		return nil, err
+	}
+	return repository{opened}, nil
+}
+
+type repository struct{ *kopia.Repository }
+
+func (r repository) Write(ctx context.Context, base *backup.SnapshotInfo) (activities.SnapshotWriter, error) {
+	w, err := r.Repository.Write(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (r repository) Read(ctx context.Context, s *backup.SnapshotInfo) (activities.SnapshotReader, error) {
+	reader, err := r.Repository.Read(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return reader, nil
+}
+
+// folders restores into folders.
+type folders struct{ folder.Folders }
+
+func (f folders) OpenFolder(ctx context.Context, path string) (activities.Destination, error) {
+	d, err := f.Folders.OpenFolder(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func notOffered(what string) error {
+	return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: what + " is not offered by this version", Hint: "see the tenant file's schema for what is"}
+}

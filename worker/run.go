@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/worker"
+	"go.uber.org/zap"
+
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+const (
+	// drainTime is what activities may take to end after a stop signal: they stop at the next item, save what they have, and
+	// another worker goes on.
+	drainTime = 20 * time.Second
+	// activitySlots bound memory: each open repository takes some 200 MB at its peak.
+	activitySlots = 8
+	workflowSlots = 100
+)
+
+func newRun() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run a Temporal worker; any number of them share the work",
+		Example: `  TEMPORAL_ADDRESS=temporal.example:7233 holdfastd run --state /var/lib/holdfast
+  holdfastd run --store sqlite:///srv/holdfast/holdfast.db --repositories /srv/backups`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runWorker(cmd.Context(), s) },
+	}
+	s.stateFlags(cmd)
+	s.storeFlags(cmd)
+	s.workerFlags(cmd)
+	return cmd
+}
+
+func runWorker(ctx context.Context, s settings) error {
+	if err := s.complete(); err != nil {
+		return err
+	}
+	log, err := s.newLogger()
+	if err != nil {
+		return err
+	}
+	p, err := s.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Logger: sdkLogger(log)}); err != nil {
+		return err
+	}
+	if err := p.temporal.CheckNamespace(ctx, false); err != nil {
+		return err
+	}
+	return p.work(ctx, nil)
+}
+
+// work polls until ctx ends, then lets what is under way come to an end in order. ready is closed when polling has begun.
+func (p *parts) work(ctx context.Context, ready chan<- struct{}) error {
+	w := worker.New(p.temporal.Temporal(), workflows.TaskQueue, worker.Options{
+		WorkerStopTimeout:                      drainTime,
+		MaxConcurrentActivityExecutionSize:     activitySlots,
+		MaxConcurrentWorkflowTaskExecutionSize: workflowSlots,
+		OnFatalError:                           func(err error) { p.log.Error("the worker cannot go on", zap.Error(err)) },
+	})
+	release := p.register(w)
+	defer release()
+	if err := w.Start(); err != nil {
+		return err
+	}
+	p.log.Info("worker is polling", zap.String("taskQueue", workflows.TaskQueue), zap.String("namespace", p.temporal.Namespace()), zap.String("identity", p.identity.Short()))
+	if ready != nil {
+		close(ready)
+	}
+	<-ctx.Done()
+	p.log.Info("worker is stopping")
+	w.Stop()
+	return nil
+}

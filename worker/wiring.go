@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os/user"
+
+	"go.temporal.io/sdk/worker"
+	"go.uber.org/zap"
+
+	"github.com/holdfast-backup/holdfast/activities"
+	"github.com/holdfast-backup/holdfast/integrations/connector"
+	"github.com/holdfast-backup/holdfast/integrations/kopia"
+	"github.com/holdfast-backup/holdfast/integrations/ldap"
+	"github.com/holdfast-backup/holdfast/integrations/microsoft365"
+	"github.com/holdfast-backup/holdfast/integrations/notify"
+	"github.com/holdfast-backup/holdfast/integrations/sqlstore"
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+// parts are what worker and gateway of one process share.
+type parts struct {
+	settings settings
+	log      *zap.Logger
+	store    *sqlstore.Store
+	identity connector.Identity
+	temporal *orchestrator.Client
+	// local are principals that every tenant knows: in `dev` the user of this machine, otherwise nobody.
+	local []backup.Principal
+}
+
+// open opens store and identity. The caller closes.
+func (s settings) open(ctx context.Context, log *zap.Logger) (*parts, error) {
+	identity, err := connector.LoadOrCreateIdentity(s.Identity)
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlstore.Open(ctx, s.Store)
+	if err != nil {
+		return nil, err
+	}
+	return &parts{settings: s, log: log, store: store, identity: identity}, nil
+}
+
+func (p *parts) close() error {
+	if p.temporal != nil {
+		p.temporal.Close()
+	}
+	return errors.Join(p.store.Close(), p.log.Sync())
+}
+
+// register gives a Temporal worker all of Holdfast's workflows and activities. close ends what they hold.
+func (p *parts) register(w worker.Registry) (close func() error) {
+	m365 := microsoft365.New(microsoft365.Options{Secrets: resolveSecret, UserAgent: "ISV|Holdfast|Holdfast/" + version})
+	var (
+		apps         = apps{m365}
+		directories  = directories{ldap.New(resolveSecret)}
+		keys         = keys{connector.NewBroker(p.store, p.identity, connector.BrokerOptions{Log: p.log.Named("key")})}
+		repositories = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories})}
+	)
+	workflows.Register(w)
+	for _, a := range []any{
+		&activities.Tenancy{Tenants: p.store, Local: p.local},
+		&activities.Provisioning{Tenants: p.store, Keys: keys, Repositories: repositories},
+		&activities.Probing{Tenants: p.store, Apps: apps, Directories: directories, Keys: keys, Repositories: repositories},
+		&activities.Importing{Tenants: p.store, People: p.store, Directories: directories},
+		&activities.BackingUp{Tenants: p.store, Runs: p.store, Apps: apps, Keys: keys, Repositories: repositories},
+		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: repositories, Destinations: folders{}},
+		&activities.Alerting{Alerts: p.store, Notifier: notify.NewLog(p.log.Named("alert"))},
+		&activities.Scheduling{Tenants: p.store, Scheduler: p.temporal},
+	} {
+		w.RegisterActivity(a)
+	}
+	return m365.Close
+}
+
+// localUser is the principal of whoever runs `holdfastd dev`.
+func localUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username + "@localhost"
+	}
+	return "admin@localhost"
+}
