@@ -41,7 +41,7 @@ func (s *Store) RaiseAlert(ctx context.Context, a backup.Alert, at time.Time) (s
 
 // ResolveAlert closes the open alert, if there is one, and tells whether there was.
 func (s *Store) ResolveAlert(ctx context.Context, tenant string, kind backup.AlertKind, subject string, at time.Time) (bool, error) {
-	n, err := exec(ctx, s.write, `UPDATE alert SET resolved = $4 WHERE tenant = $1 AND kind = $2 AND subject = $3 AND resolved = 0`,
+	n, err := execute(ctx, s.write, `UPDATE alert SET resolved = $4 WHERE tenant = $1 AND kind = $2 AND subject = $3 AND resolved = 0`,
 		tenant, kind, subject, micros(at))
 	return n > 0, classify(ctx, "resolve an alert", err)
 }

@@ -15,7 +15,7 @@ func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.Directo
 		if err := checkPass(ctx, tx, tenant, dir, pass); err != nil {
 			return err
 		}
-		first, err := exec(ctx, tx, `UPDATE import_pass SET applied = pass, applied_at = $4
+		first, err := execute(ctx, tx, `UPDATE import_pass SET applied = pass, applied_at = $4
 			WHERE tenant = $1 AND directory = $2 AND pass = $3 AND applied <> $3`, tenant, dir, pass, micros(at))
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ func (s *Store) MarkConnectorSeen(ctx context.Context, tenant, name string, at t
 func (s *Store) MarkConnectorGone(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error) {
 	p = backup.ConnectorPresence{Tenant: tenant, Connector: name, At: at}
 	err = s.change(ctx, "record a connector's absence", func(tx *sql.Tx) error {
-		n, err := exec(ctx, tx, `UPDATE connector SET connected = FALSE
+		n, err := execute(ctx, tx, `UPDATE connector SET connected = FALSE
 			WHERE tenant = $1 AND name = $2 AND pinned AND connected AND last_seen <= $3`, tenant, name, micros(at))
 		if err != nil {
 			return err

@@ -17,14 +17,16 @@ const handedFor = 5 * time.Second
 // sweepAtOnce bounds what one sweep deletes, so that it never holds the write lock for long.
 const sweepAtOnce = 500
 
-// takeable is the condition on a key request that connector $2 of tenant $1 may take now, $3 being now and $4 the time at which another
-// must have taken it at the latest. A connector is not handed what it took itself: it may still be at work on it.
-const takeable = `tenant = $1 AND answered = 0 AND expires > $3 AND (taker = '' OR (taker <> $2 AND taken < $4))`
+// takeable is the condition on a key request that connector $2 of tenant $1 may take now, $3 being now and $4 the time at which
+// another must have taken it at the latest. Nobody is handed a request twice: he may still be at work on it, and a repeated
+// request is a replay to him.
+const takeable = `tenant = $1 AND answered = 0 AND expires > $3 AND taken < $4
+	AND NOT EXISTS (SELECT 1 FROM key_request_taker t WHERE t.request = key_request.id AND t.connector = $2)`
 
 // PutKeyRequest lays down a request for connectors to take. An id is good for one request.
 func (s *Store) PutKeyRequest(ctx context.Context, r backup.KeyRequest) error {
-	_, err := exec(ctx, s.write, `INSERT INTO key_request (id, tenant, body, created, expires, taker, taken, answered, answer_by)
-		VALUES ($1, $2, $3, $4, $5, '', 0, 0, '')`, r.ID, r.Tenant, r.Body, micros(r.Created), micros(r.Expires))
+	_, err := execute(ctx, s.write, `INSERT INTO key_request (id, tenant, body, created, expires, taken, answered, answer_by)
+		VALUES ($1, $2, $3, $4, $5, 0, 0, '')`, r.ID, r.Tenant, r.Body, micros(r.Created), micros(r.Expires))
 	return classify(ctx, "lay down a key request", err)
 }
 
@@ -41,7 +43,7 @@ func (s *Store) TakeKeyRequests(ctx context.Context, tenant, connector string, n
 	var taken []backup.KeyRequest
 	err = s.change(ctx, "take key requests", func(tx *sql.Tx) error {
 		// The condition stands twice for PostgreSQL, which looks at it again after waiting for another taker's lock.
-		taken, err = list(ctx, tx, scanKeyRequest, `UPDATE key_request SET taker = $2, taken = $3 WHERE `+takeable+` AND id IN (
+		taken, err = list(ctx, tx, scanKeyRequest, `UPDATE key_request SET taken = $3 WHERE `+takeable+` AND id IN (
 			SELECT id FROM key_request WHERE `+takeable+` ORDER BY created, id LIMIT $5)
 			RETURNING id, tenant, body, created, expires`, append(args, pageSize(limit))...)
 		if err != nil {
@@ -72,7 +74,7 @@ func rememberTaker(ctx context.Context, tx *sql.Tx, taken []backup.KeyRequest, c
 // PutKeyAnswer lays down the first answer to a request. CodeNotFound when there is no such request any more, it was
 // answered before, or the connector never took it.
 func (s *Store) PutKeyAnswer(ctx context.Context, a backup.KeyAnswer) error {
-	n, err := exec(ctx, s.write, `UPDATE key_request SET answer = $1, answer_by = $2, answered = $3
+	n, err := execute(ctx, s.write, `UPDATE key_request SET answer = $1, answer_by = $2, answered = $3
 		WHERE id = $4 AND answered = 0 AND expires > $3
 			AND EXISTS (SELECT 1 FROM key_request_taker t WHERE t.request = key_request.id AND t.connector = $2)`,
 		a.Body, a.Connector, micros(a.At), a.RequestID)
@@ -101,13 +103,13 @@ func (s *Store) KeyAnswer(ctx context.Context, requestID string) (*backup.KeyAns
 
 // DeleteKeyRequest forgets a request and its answer; one that is not there is forgotten already.
 func (s *Store) DeleteKeyRequest(ctx context.Context, id string) error {
-	_, err := exec(ctx, s.write, `DELETE FROM key_request WHERE id = $1`, id)
+	_, err := execute(ctx, s.write, `DELETE FROM key_request WHERE id = $1`, id)
 	return classify(ctx, "delete a key request", err)
 }
 
 // SweepKeyRequests forgets requests that expired before now, at most 500 a call, and returns how many.
 func (s *Store) SweepKeyRequests(ctx context.Context, now time.Time) (int, error) {
-	n, err := exec(ctx, s.write, `DELETE FROM key_request WHERE id IN (
+	n, err := execute(ctx, s.write, `DELETE FROM key_request WHERE id IN (
 		SELECT id FROM key_request WHERE expires < $1 ORDER BY expires LIMIT $2)`, micros(now), sweepAtOnce)
 	return int(n), classify(ctx, "sweep key requests", err)
 }

@@ -13,7 +13,7 @@ const nonceGrace = time.Hour
 // the given time, at which whatever carries it must have expired.
 func (s *Store) UseNonce(ctx context.Context, scope, nonce string, until time.Time) (fresh bool, err error) {
 	err = s.change(ctx, "use up a nonce", func(tx *sql.Tx) error {
-		n, err := exec(ctx, tx, `INSERT INTO nonce (scope, nonce, until) VALUES ($1, $2, $3) ON CONFLICT (scope, nonce) DO NOTHING`, scope, nonce, micros(until))
+		n, err := execute(ctx, tx, `INSERT INTO nonce (scope, nonce, until) VALUES ($1, $2, $3) ON CONFLICT (scope, nonce) DO NOTHING`, scope, nonce, micros(until))
 		if err != nil {
 			return err
 		}

@@ -34,8 +34,8 @@ func (s *Store) change(ctx context.Context, what string, fn func(tx *sql.Tx) err
 	return classify(ctx, what, tx.Commit())
 }
 
-// exec runs a statement and returns how many rows it touched.
-func exec(ctx context.Context, db database, query string, args ...any) (int64, error) {
+// execute runs a statement and returns how many rows it touched.
+func execute(ctx context.Context, db database, query string, args ...any) (int64, error) {
 	result, err := db.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, err

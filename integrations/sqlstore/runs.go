@@ -89,7 +89,7 @@ func (s *Store) FinishPart(ctx context.Context, tenant string, number int64, p b
 		return classify(ctx, "record a part of a run", err)
 	}
 	return s.change(ctx, "record a part of a run", func(tx *sql.Tx) error {
-		n, err := exec(ctx, tx, `UPDATE run_part SET state = $5, code = $6, detail = $7, snapshot = $8, skips = $9,
+		n, err := execute(ctx, tx, `UPDATE run_part SET state = $5, code = $6, detail = $7, snapshot = $8, skips = $9,
 				(`+countColumns+`) = ($10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 			WHERE tenant = $1 AND number = $2 AND account = $3 AND service = $4 AND state IN ('open', 'failed')`,
 			append([]any{tenant, number, p.Account.ID, p.Service, p.State, p.Code, clean(p.Detail), p.Snapshot, skips}, countValues(p.Counts)...)...)
@@ -129,7 +129,7 @@ const sums = `CAST(COALESCE(SUM(listed), 0) AS BIGINT), CAST(COALESCE(SUM(stored
 
 // FinishRun records outcome, code, detail, end and totals. CodeNotFound when there is no such run.
 func (s *Store) FinishRun(ctx context.Context, r backup.Run) error {
-	n, err := exec(ctx, s.write, `UPDATE run SET ended = $3, outcome = $4, code = $5, detail = $6, parts = $7, done = $8, failed = $9, no_service = $10,
+	n, err := execute(ctx, s.write, `UPDATE run SET ended = $3, outcome = $4, code = $5, detail = $6, parts = $7, done = $8, failed = $9, no_service = $10,
 			(`+countColumns+`) = ($11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 		WHERE tenant = $1 AND number = $2`,
 		append([]any{r.Tenant, r.Number, micros(r.Ended), r.Outcome, r.Code, clean(r.Detail), r.Parts, r.Done, r.Failed, r.NoService}, countValues(r.Counts)...)...)

@@ -34,8 +34,7 @@ CREATE TABLE key_request (
     body      BYTEA  NOT NULL,
     created   BIGINT NOT NULL,
     expires   BIGINT NOT NULL,
-    taker     TEXT   NOT NULL, -- the connector that took it last; empty: none did
-    taken     BIGINT NOT NULL,
+    taken     BIGINT NOT NULL, -- when a connector took it last
     answered  BIGINT NOT NULL,
     answer_by TEXT   NOT NULL,
     answer    BYTEA
@@ -43,6 +42,7 @@ CREATE TABLE key_request (
 CREATE INDEX key_request_open ON key_request (tenant, created) WHERE answered = 0;
 CREATE INDEX key_request_expiry ON key_request (expires);
 
+-- Who was handed a request: none twice, and only they may answer it.
 CREATE TABLE key_request_taker (
     request   TEXT NOT NULL REFERENCES key_request (id) ON DELETE CASCADE,
     connector TEXT NOT NULL,
