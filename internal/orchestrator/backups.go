@@ -2,11 +2,13 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/workflows"
@@ -125,9 +127,14 @@ func (c *Client) ResumeBackups(ctx context.Context, tenant string, app backup.Ap
 	return c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
 }
 
-// WaitBackup waits for a run's end. It ends with the context, too; the run goes on then.
+// WaitBackup waits for a run's end. It ends with the context, too; the run goes on then. A run that failed is an error, beside
+// which the result says what was done nevertheless; its Number is 0 when the run could not even begin.
 func (c *Client) WaitBackup(ctx context.Context, workflowID string) (BackupResult, error) {
 	var result BackupResult
-	err := c.result(ctx, workflowID, "", "the run "+workflowID, &result)
-	return result, err
+	err := c.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, &result)
+	var applied *temporal.ApplicationError
+	if errors.As(err, &applied) && applied.HasDetails() {
+		_ = applied.Details(new(backup.Verdict), &result) // a failure without a result leaves it empty
+	}
+	return result, c.classify(ctx, err, "the run "+workflowID, "holdfast backup list")
 }

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/workflows"
 )
 
 // The kinds of failure that callers tell apart with errors.Is. errors.As finds the *backup.Error with the text for a person beside them.
@@ -53,7 +54,6 @@ func (c *Client) classify(ctx context.Context, err error, what, hint string) err
 	var known *backup.Error
 	var missing *serviceerror.NotFound
 	var noNamespace *serviceerror.NamespaceNotFound
-	var applied *temporal.ApplicationError
 	var late *client.WorkflowUpdateServiceTimeoutOrCanceledError
 	var queried *serviceerror.QueryFailed
 	switch {
@@ -63,8 +63,8 @@ func (c *Client) classify(ctx context.Context, err error, what, hint string) err
 		return missingNamespace(c.namespace)
 	case errors.As(err, &missing):
 		return notFound(what+" is not there", hint)
-	case errors.As(err, &applied):
-		return FromApplication(applied)
+	case ended(err):
+		return spoken(err)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Canceled
 	case noWorker(err), errors.As(err, &late):
@@ -95,30 +95,19 @@ func timedOut(err error) bool {
 	return errors.As(err, &deadline) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// FromApplication reads a classified error back out of a Temporal failure: its type is the backup.Code, its first detail, where
-// there is one, the backup.Verdict, which says whose fault it is and what to do.
-func FromApplication(err *temporal.ApplicationError) *backup.Error {
-	var detail backup.Verdict
-	if err.HasDetails() {
-		_ = err.Details(&detail) // other details leave it empty, and the message still tells
-	}
-	e := &backup.Error{Code: backup.Code(err.Type()), Fault: detail.Fault, Message: err.Message(), Hint: detail.Hint, Retryable: !err.NonRetryable()}
-	if !knownCode(e.Code) {
-		e.Code, e.Fault = backup.CodeInternal, backup.FaultOurs
-	}
-	return e
+// ended tells whether the workflow itself answered, by failing, by being stopped, or by refusing an update.
+func ended(err error) bool {
+	var applied *temporal.ApplicationError
+	var late *temporal.TimeoutError
+	var cancelled *temporal.CanceledError
+	var terminated *temporal.TerminatedError
+	return errors.As(err, &applied) || errors.As(err, &late) || errors.As(err, &cancelled) || errors.As(err, &terminated)
 }
 
-func knownCode(c backup.Code) bool {
-	switch c {
-	case backup.CodeNotConnected, backup.CodeDenied, backup.CodeSealed, backup.CodeRevoked, backup.CodeDestroyed,
-		backup.CodeUnreachable, backup.CodeBadCredential, backup.CodeMissingRole, backup.CodeThrottled, backup.CodeBadResponse,
-		backup.CodeCursorExpired, backup.CodeNotFound, backup.CodeFenced, backup.CodeNoService, backup.CodeEmptyListing,
-		backup.CodeRemovalThreshold, backup.CodeBadConfig, backup.CodeDiskFull, backup.CodeWrongKey, backup.CodeRepository,
-		backup.CodeCountsMismatch, backup.CodeInternal, backup.CodeUnknownPrincipal, backup.CodeNotWaiting, backup.CodeNotAllowed:
-		return true
-	}
-	return false
+// spoken is what a workflow answered, as a classified error.
+func spoken(err error) *backup.Error {
+	v := workflows.VerdictOf(err)
+	return &backup.Error{Code: v.Code, Fault: v.Fault, Message: v.Detail, Hint: v.Hint}
 }
 
 func alreadyRuns(err error) bool {

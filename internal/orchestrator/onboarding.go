@@ -101,14 +101,7 @@ func (c *Client) Onboarding(ctx context.Context, tenant string, app backup.App) 
 
 // result waits for a workflow's end and reads its result.
 func (c *Client) result(ctx context.Context, workflowID, runID, what string, result any) error {
-	err := c.temporal.GetWorkflow(ctx, workflowID, runID).Get(ctx, result)
-	var ended *temporal.CanceledError
-	var cut *temporal.TerminatedError
-	switch {
-	case errors.As(err, &ended), errors.As(err, &cut):
-		return &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultCustomer, Message: what + " was stopped by a person"}
-	}
-	return c.classify(ctx, err, what, "")
+	return c.classify(ctx, c.temporal.GetWorkflow(ctx, workflowID, runID).Get(ctx, result), what, "")
 }
 
 // AppTitle is the app's name as its vendor writes it.

@@ -75,7 +75,7 @@ func testRunsDoNotOverlap(t *testing.T, c *orchestrator.Client) {
 	if err != nil || started || again != first {
 		t.Errorf("while it runs: %q %v %v", again, started, err)
 	}
-	if err := c.Temporal().SignalWorkflow(ctx, first, "", "finish", nil); err != nil {
+	if err := c.Temporal().SignalWorkflow(ctx, first, "", "finish", false); err != nil {
 		t.Fatal(err)
 	}
 	if r := must(c.WaitBackup(ctx, first))(t); r.Number != 7 || r.Outcome != backup.RunComplete {
@@ -88,6 +88,13 @@ func testRunsDoNotOverlap(t *testing.T, c *orchestrator.Client) {
 	second, started, err := c.TriggerBackup(ctx, "overlap", app)
 	if err != nil || !started || second == first {
 		t.Errorf("after the end: %q %v %v", second, started, err)
+	}
+	if err := c.Temporal().SignalWorkflow(ctx, second, "", "finish", true); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.WaitBackup(ctx, second)
+	if !backup.HasCode(err, backup.CodeDiskFull) || r.Number != 8 || r.Outcome != backup.RunFailed {
+		t.Errorf("a failed run: %+v, %v", r, err)
 	}
 	if _, _, err := c.TriggerBackup(ctx, "none", app); !errors.Is(err, orchestrator.ErrNotFound) {
 		t.Errorf("without a schedule: %v", err)

@@ -121,7 +121,13 @@ func importPeople(ctx workflow.Context, in workflows.ImportPeopleInput) (workflo
 }
 
 func backUp(ctx workflow.Context, in workflows.BackUpAppInput) (workflows.BackUpAppResult, error) {
-	workflow.GetSignalChannel(ctx, "finish").Receive(ctx, nil)
+	var fails bool
+	workflow.GetSignalChannel(ctx, "finish").Receive(ctx, &fails)
+	if fails {
+		v := backup.Verdict{Code: backup.CodeDiskFull, Fault: backup.FaultOurs, Detail: "no room", Hint: "make room"}
+		return workflows.BackUpAppResult{}, temporal.NewApplicationErrorWithOptions(v.Detail, string(v.Code), temporal.ApplicationErrorOptions{
+			NonRetryable: true, Details: []any{v, workflows.BackUpAppResult{Number: 8, Outcome: backup.RunFailed}}})
+	}
 	return workflows.BackUpAppResult{Number: 7, Outcome: backup.RunComplete}, nil
 }
 
