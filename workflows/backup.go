@@ -16,9 +16,9 @@ const shardsAtOnce = 4
 
 // backingUp is one run.
 type backingUp struct {
-	in     BackUpAppInput
-	alerts *board // only its alerts are used: nobody decides anything here
-	run    activities.StartRunResult
+	in BackUpAppInput
+	speaker
+	run activities.StartRunResult
 	// total is what the shards reported, for the page in the Web UI; the truth is in the store.
 	total activities.ShardResult
 	done  int
@@ -27,7 +27,7 @@ type backingUp struct {
 // BackUpApp is one run over one app of one tenant: a shard of accounts an activity, a few at a time. It ends complete only when
 // every count was proved; whatever happens, the run's report is written, also when somebody cancels it.
 func BackUpApp(ctx workflow.Context, in BackUpAppInput) (*BackUpAppResult, error) {
-	r := &backingUp{in: in, alerts: &board{tenant: in.Tenant}}
+	r := &backingUp{in: in, speaker: speaker{in.Tenant}}
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
@@ -46,13 +46,13 @@ func (r *backingUp) start(ctx workflow.Context) error {
 		return ctx.Err()
 	}
 	v := VerdictOf(err)
-	r.raise(ctx, backup.AlertRunFailed, string(r.in.App), "the run could not start: "+v.Detail, v.Hint)
+	r.raise(ctx, backup.Alert{Kind: backup.AlertRunFailed, Subject: string(r.in.App), Message: "the run could not start: " + v.Detail, Hint: v.Hint})
 	return failure(v)
 }
 
 // key fails the run at once, and clearly, when the key's holder is not there: every shard would fail by itself, later.
 func (r *backingUp) key(ctx workflow.Context) *backup.Verdict {
-	v, err := r.alerts.probe(observing, "Is the key's holder connected?", (*activities.Provisioning)(nil).ObserveKeyHolder, describe(r.in.Tenant, r.in.App))(ctx)
+	v, err := r.probe(observing, "Is the key's holder connected?", (*activities.Provisioning)(nil).ObserveKeyHolder, describe(r.in.Tenant, r.in.App))(ctx)
 	switch {
 	case err != nil:
 		return cancelledRun()
@@ -117,7 +117,7 @@ func (r *backingUp) finish(ctx workflow.Context, cause *backup.Verdict) (*BackUp
 	var ended activities.FinishRunResult
 	if err := workflow.ExecuteActivity(calls, (*activities.BackingUp)(nil).FinishRun, in).Get(calls, &ended); err != nil {
 		v := VerdictOf(err)
-		r.raise(ctx, backup.AlertRunFailed, string(r.in.App), fmt.Sprintf("the report of run %d could not be written: %s", r.run.Number, v.Detail), v.Hint)
+		r.raise(ctx, backup.Alert{Kind: backup.AlertRunFailed, Subject: string(r.in.App), Message: fmt.Sprintf("the report of run %d could not be written: %s", r.run.Number, v.Detail), Hint: v.Hint})
 		return nil, failure(v)
 	}
 	r.showOutcome(ctx, ended.Run)
@@ -142,12 +142,12 @@ func (r *backingUp) tell(ctx workflow.Context, run backup.Run, cause *backup.Ver
 	app, report := string(r.in.App), fmt.Sprintf("holdfast backup show %s %d", r.in.Tenant, run.Number)
 	switch run.Outcome {
 	case backup.RunComplete:
-		r.alerts.resolve(ctx, backup.AlertRunFailed, app)
-		r.alerts.resolve(ctx, backup.AlertRunPartial, app)
-		r.alerts.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
-		r.alerts.resolve(ctx, backup.AlertKeyUnavailable, backup.TaskKey)
+		r.resolve(ctx, backup.AlertRunFailed, app)
+		r.resolve(ctx, backup.AlertRunPartial, app)
+		r.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
+		r.resolve(ctx, backup.AlertKeyUnavailable, backup.TaskKey)
 	case backup.RunPartial:
-		r.raise(ctx, backup.AlertRunPartial, app, fmt.Sprintf("run %d: %d of %d account services failed", run.Number, run.Failed, run.Parts), report)
+		r.raise(ctx, backup.Alert{Kind: backup.AlertRunPartial, Subject: app, Message: fmt.Sprintf("run %d: %d of %d account services failed", run.Number, run.Failed, run.Parts), Hint: report})
 	default:
 		detail, hint := run.Detail, report
 		if cause != nil {
@@ -155,11 +155,11 @@ func (r *backingUp) tell(ctx workflow.Context, run backup.Run, cause *backup.Ver
 				hint = cause.Hint
 			}
 			if kind, ok := keyAlert(cause.Code); ok {
-				r.raise(ctx, kind, backup.TaskKey, fmt.Sprintf("run %d failed: %s", run.Number, cause.Detail), hint)
+				r.raise(ctx, backup.Alert{Kind: kind, Subject: backup.TaskKey, Message: fmt.Sprintf("run %d failed: %s", run.Number, cause.Detail), Hint: hint})
 				return
 			}
 		}
-		r.raise(ctx, backup.AlertRunFailed, app, fmt.Sprintf("run %d failed: %s", run.Number, detail), hint)
+		r.raise(ctx, backup.Alert{Kind: backup.AlertRunFailed, Subject: app, Message: fmt.Sprintf("run %d failed: %s", run.Number, detail), Hint: hint})
 	}
 }
 
@@ -178,10 +178,6 @@ func (r *backingUp) result(run backup.Run, cause *backup.Verdict) (*BackUpAppRes
 		v.Code, v.Detail = backup.CodeInternal, fmt.Sprintf("all %d account services of run %d failed", run.Parts, run.Number)
 	}
 	return nil, failure(v, result)
-}
-
-func (r *backingUp) raise(ctx workflow.Context, kind backup.AlertKind, subject, message, hint string) {
-	r.alerts.raise(ctx, backup.Alert{Tenant: r.in.Tenant, Kind: kind, Subject: subject, Message: message, Hint: hint})
 }
 
 func cancelledRun() *backup.Verdict {

@@ -8,7 +8,6 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/holdfast-backup/holdfast/activities"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -19,7 +18,7 @@ var errContinue = errors.New("continue as new")
 // Decisions come as an update or as a signal and meet in decide. A decision changes the task at once; the gate that waits for
 // the task sees it there, so no decision is ever on its way while a workflow ends or continues as new.
 type board struct {
-	tenant string
+	speaker
 	// scope tells the alerts of two workflows of one tenant apart (an app); empty for what a tenant has only one of.
 	scope     string
 	heading   string
@@ -227,23 +226,6 @@ func (b *board) mirror(ctx workflow.Context, report backup.Task) {
 		b.tasks = slices.Insert(b.tasks, at, &report)
 	}
 	b.publish(ctx)
-}
-
-// raise opens the task's alert, or counts it once more. A workflow goes on without its alert rather than end for it.
-func (b *board) raise(ctx workflow.Context, a backup.Alert) {
-	ctx = calling(ctx, telling, b.tenant, "Alert: "+a.Kind.Title())
-	if err := workflow.ExecuteActivity(ctx, (*activities.Alerting)(nil).RaiseAlert, activities.AlertInput{Alert: a}).Get(ctx, nil); err != nil {
-		workflow.GetLogger(ctx).Error("cannot raise the alert", "kind", a.Kind, "error", err)
-	}
-}
-
-// resolve closes the alert, if it is open.
-func (b *board) resolve(ctx workflow.Context, kind backup.AlertKind, subject string) {
-	ctx = calling(ctx, telling, b.tenant, "Resolved: "+kind.Title())
-	in := activities.ResolveInput{Tenant: b.tenant, Kind: kind, Subject: subject}
-	if err := workflow.ExecuteActivity(ctx, (*activities.Alerting)(nil).ResolveAlert, in).Get(ctx, nil); err != nil {
-		workflow.GetLogger(ctx).Error("cannot resolve the alert", "kind", kind, "error", err)
-	}
 }
 
 // close ends the workflow's conversations: whoever sent an update gets its answer, and a workflow that was cancelled takes

@@ -10,7 +10,7 @@ import (
 // an answer, too.
 func CheckSystem(ctx workflow.Context, in CheckSystemInput) (*CheckSystemResult, error) {
 	probe := activities.CheckInput{Tenant: in.Tenant, App: in.App, System: string(in.System)}
-	v, err := (&board{tenant: in.Tenant.ID}).probe(asking, "Check the "+string(in.System), (*activities.Probing)(nil).CheckSystem, probe)(ctx)
+	v, err := speaker{in.Tenant.ID}.probe(asking, "Check the "+string(in.System), (*activities.Probing)(nil).CheckSystem, probe)(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,6 @@ func (b *board) decideBySignal(ctx workflow.Context, d backup.Decision) {
 	defer func() { b.deciding-- }()
 	if _, err := b.decide(ctx, d); err != nil {
 		v := VerdictOf(err)
-		b.raise(ctx, backup.Alert{Tenant: b.tenant, Kind: backup.AlertSignalRefused, Subject: d.Task, Message: v.Detail, Hint: v.Hint})
+		b.raise(ctx, backup.Alert{Kind: backup.AlertSignalRefused, Subject: d.Task, Message: v.Detail, Hint: v.Hint})
 	}
 }

@@ -5,7 +5,6 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/holdfast-backup/holdfast/activities"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -194,34 +193,5 @@ func (b *board) alertOf(t *backup.Task) (backup.AlertKind, string) {
 
 func (b *board) taskAlert(t *backup.Task) backup.Alert {
 	kind, subject := b.alertOf(t)
-	return backup.Alert{Tenant: b.tenant, Kind: kind, Subject: subject, Message: t.Detail, Hint: t.Hint}
-}
-
-// keyAlert tells which alert a failure of key custody raises, and whether it is one.
-func keyAlert(c backup.Code) (backup.AlertKind, bool) {
-	switch c {
-	case backup.CodeNotConnected:
-		return backup.AlertNotConnected, true
-	case backup.CodeDenied, backup.CodeSealed, backup.CodeRevoked, backup.CodeDestroyed:
-		return backup.AlertKeyUnavailable, true
-	}
-	return "", false
-}
-
-// probe is a look by one activity that returns a verdict. An activity that failed for good is a verdict, too: then a person
-// should know.
-func (b *board) probe(o workflow.ActivityOptions, summary string, activity, in any) func(workflow.Context) (backup.Verdict, error) {
-	return func(ctx workflow.Context) (backup.Verdict, error) {
-		var v backup.Verdict
-		ctx = calling(ctx, o, b.tenant, summary)
-		if err := workflow.ExecuteActivity(ctx, activity, in).Get(ctx, &v); err != nil {
-			return VerdictOf(err), ctx.Err()
-		}
-		return v, nil
-	}
-}
-
-// describe says which part of a tenant activities work on.
-func describe(tenant string, app backup.App) activities.TenantInput {
-	return activities.TenantInput{Tenant: tenant, App: app}
+	return backup.Alert{Kind: kind, Subject: subject, Message: t.Detail, Hint: t.Hint}
 }

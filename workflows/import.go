@@ -44,7 +44,7 @@ func (i *importing) setUp(ctx workflow.Context) (err error) {
 		i.result.Pass, i.result.Counts, resume = r.Pass, r.Counts, &r.Board
 	}
 	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.result.Pass}
-	i.board, err = openBoard(ctx, &board{tenant: i.in.Tenant, heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
+	i.board, err = openBoard(ctx, &board{speaker: speaker{i.in.Tenant}, heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
 	if err == nil {
 		i.board.follow(i.in.Parent)
 	}
@@ -105,7 +105,7 @@ func (i *importing) refuse(ctx workflow.Context, err error) error {
 	}
 	v := VerdictOf(err)
 	if !i.in.Preview {
-		i.board.raise(ctx, backup.Alert{Tenant: i.in.Tenant, Kind: backup.AlertImportRefused, Subject: string(i.in.Directory), Message: v.Detail, Hint: v.Hint})
+		i.board.raise(ctx, backup.Alert{Kind: backup.AlertImportRefused, Subject: string(i.in.Directory), Message: v.Detail, Hint: v.Hint})
 	}
 	return failure(v)
 }
@@ -117,7 +117,7 @@ func (i *importing) reportProblems(ctx workflow.Context, c backup.ImportCounts) 
 		i.board.resolve(ctx, backup.AlertImportProblems, subject)
 		return
 	}
-	i.board.raise(ctx, backup.Alert{Tenant: i.in.Tenant, Kind: backup.AlertImportProblems, Subject: subject,
+	i.board.raise(ctx, backup.Alert{Kind: backup.AlertImportProblems, Subject: subject,
 		Message: fmt.Sprintf("%d of %d entries are not protected: %d without mail, %d with another's mail, %d unreadable",
 			c.NoMail+c.DuplicateMail+c.BadEntries, c.Listed, c.NoMail, c.DuplicateMail, c.BadEntries),
 		Hint: "holdfast users list " + i.in.Tenant + " --problems"})

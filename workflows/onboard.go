@@ -47,7 +47,7 @@ func OnboardTenant(ctx workflow.Context, in OnboardTenantInput) (*OnboardTenantR
 
 func (o *onboarding) setUp(ctx workflow.Context) (err error) {
 	o.board, err = openBoard(ctx, &board{
-		tenant:  o.in.Tenant.ID,
+		speaker: speaker{o.in.Tenant.ID},
 		scope:   string(o.in.App),
 		heading: fmt.Sprintf("Onboarding %s of %s", o.in.App, o.in.Tenant.ID),
 	}, []string{backup.TaskAdministrator, backup.TaskKey, backup.TaskApp, backup.TaskDirectory, backup.TaskPeople, backup.TaskFirstBackup}, o.in.Resume)

@@ -19,7 +19,7 @@ type provision struct {
 // ProvisionKey makes sure that the tenant's ekey can be had and that the tenant's repository opens with it, and waits as long as
 // it takes for whoever holds the key.
 func ProvisionKey(ctx workflow.Context, in ProvisionKeyInput) (*ProvisionKeyResult, error) {
-	b, err := openBoard(ctx, &board{tenant: in.Tenant, heading: "The key of " + in.Tenant}, []string{backup.TaskKey}, in.Resume)
+	b, err := openBoard(ctx, &board{speaker: speaker{in.Tenant}, heading: "The key of " + in.Tenant}, []string{backup.TaskKey}, in.Resume)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 func Restore(ctx workflow.Context, in RestoreInput) (*RestoreResult, error) {
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("### Restoring %s of %s\n\nInto %s, asked for by %s.\n", in.Service, plain(in.Account), plain(in.To), plain(in.RequestedBy)))
 	asker := activities.AdministratorInput{Tenant: in.Tenant, RequestedBy: in.RequestedBy}
-	may, err := (&board{tenant: in.Tenant}).probe(answering, "May "+in.RequestedBy+" restore?", (*activities.Tenancy)(nil).CheckAdministrator, asker)(ctx)
+	may, err := speaker{in.Tenant}.probe(answering, "May "+in.RequestedBy+" restore?", (*activities.Tenancy)(nil).CheckAdministrator, asker)(ctx)
 	if err != nil {
 		return nil, err
 	}

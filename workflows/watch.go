@@ -22,8 +22,8 @@ const (
 
 // watch is the entity of a tenant's connectors.
 type watch struct {
-	in      WatchConnectorsInput
-	alerts  *board // only its alerts are used: nobody decides anything here
+	in WatchConnectorsInput
+	speaker
 	reports workflow.ReceiveChannel
 	// arrived: a connector connected, so what waits for one should look again.
 	arrived bool
@@ -34,7 +34,7 @@ type watch struct {
 // WatchConnectors knows which connectors of a tenant are connected. It raises Not Connected when none is, reminds of it daily,
 // resolves it, and tells what waits for a connector that one came. It never ends; it continues as new.
 func WatchConnectors(ctx workflow.Context, in WatchConnectorsInput) error {
-	w := &watch{in: in, alerts: &board{tenant: in.Tenant}}
+	w := &watch{in: in, speaker: speaker{in.Tenant}}
 	err := workflow.SetQueryHandlerWithOptions(ctx, ConnectorsQuery, func() ([]ConnectorReport, error) { return w.in.Reports, nil },
 		workflow.QueryHandlerOptions{Description: "The latest report of each connector."})
 	if err != nil {
@@ -94,14 +94,14 @@ func (w *watch) act(ctx workflow.Context) {
 	case connected:
 		w.in.Lost = time.Time{}
 		if !w.in.Raised.IsZero() || w.stranger {
-			w.alerts.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
+			w.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
 			w.in.Raised, w.stranger = time.Time{}, false
 		}
 	case w.in.Lost.IsZero():
 		w.in.Lost = now
 	case !now.Before(w.due()):
 		w.in.Raised = now
-		w.alerts.raise(ctx, backup.Alert{Tenant: w.in.Tenant, Kind: backup.AlertNotConnected, Subject: backup.TaskKey,
+		w.raise(ctx, backup.Alert{Kind: backup.AlertNotConnected, Subject: backup.TaskKey,
 			Message: fmt.Sprintf("no connector of %s is connected since %s", w.in.Tenant, day(w.in.Lost)),
 			Hint:    "start holdfastd connector in the customer's network, or see its log; backups fail until then"})
 	}
@@ -140,7 +140,7 @@ func (w *watch) sleep(ctx workflow.Context) {
 
 func (w *watch) markdown() string {
 	var page strings.Builder
-	fmt.Fprintf(&page, "### Connectors of %s\n\n", plain(w.in.Tenant))
+	say(&page, "### Connectors of %s\n\n", plain(w.in.Tenant))
 	if len(w.in.Reports) == 0 {
 		page.WriteString("None has connected yet.\n")
 	}
@@ -149,7 +149,7 @@ func (w *watch) markdown() string {
 		if !r.Connected {
 			mark, state = " ", "**lost**"
 		}
-		fmt.Fprintf(&page, "- [%s] %s — %s since %s\n", mark, plain(r.Connector), state, day(r.At))
+		say(&page, "- [%s] %s — %s since %s\n", mark, plain(r.Connector), state, day(r.At))
 	}
 	return page.String()
 }
