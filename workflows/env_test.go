@@ -1,0 +1,119 @@
+package workflows
+
+import (
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// stage is a test environment with a world: time skips, so weeks of waiting take milliseconds.
+type stage struct {
+	*testsuite.TestWorkflowEnvironment
+	*world
+	t        *testing.T
+	timers   int
+	answered int
+}
+
+func newStage(t *testing.T, id string) *stage {
+	var suite testsuite.WorkflowTestSuite
+	s := &stage{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), world: newWorld(), t: t}
+	s.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue})
+	s.SetDetachedChildWait(false) // the watch over connectors never ends
+	s.SetTestTimeout(30 * time.Second)
+	Register(s)
+	s.world.register(s)
+	s.SetOnTimerFiredListener(func(string) { s.timers++ })
+	return s
+}
+
+// after does something at a distance from the workflow's start.
+func (s *stage) after(d time.Duration, do func()) { s.RegisterDelayedCallback(do, d) }
+
+// decide sends a decision as an update; check gets the answer.
+func (s *stage) decide(workflowID string, d backup.Decision, check func(task backup.Task, err error)) {
+	s.t.Helper()
+	callbacks := &testsuite.TestUpdateCallback{
+		OnAccept: func() {},
+		OnReject: func(err error) { s.answered++; check(backup.Task{}, err) },
+		OnComplete: func(result any, err error) {
+			s.answered++
+			task, _ := result.(backup.Task)
+			check(task, err)
+		},
+	}
+	if err := s.UpdateWorkflowByID(workflowID, DecideUpdate, "", callbacks, d); err != nil {
+		s.t.Errorf("the update did not reach %s: %v", workflowID, err)
+	}
+}
+
+// apply sends a changed description to the onboarding.
+func (s *stage) apply(tenant backup.Tenant, check func(err error)) {
+	s.t.Helper()
+	s.UpdateWorkflow(ApplyUpdate, "", &testsuite.TestUpdateCallback{
+		OnAccept:   func() {},
+		OnReject:   func(err error) { s.answered++; check(err) },
+		OnComplete: func(_ any, err error) { s.answered++; check(err) },
+	}, tenant)
+}
+
+// tasks asks a workflow for its checklist.
+func (s *stage) tasks(workflowID string) map[string]backup.Task {
+	s.t.Helper()
+	value, err := s.QueryWorkflowByID(workflowID, TasksQuery)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var list []backup.Task
+	if err := value.Get(&list); err != nil {
+		s.t.Fatal(err)
+	}
+	tasks := map[string]backup.Task{}
+	for _, task := range list {
+		tasks[task.Name] = task
+	}
+	return tasks
+}
+
+func (s *stage) mustComplete(result any) {
+	s.t.Helper()
+	if !s.IsWorkflowCompleted() {
+		s.t.Fatal("the workflow did not end")
+	}
+	if err := s.GetWorkflowError(); err != nil {
+		s.t.Fatal(err)
+	}
+	if result != nil {
+		if err := s.GetWorkflowResult(result); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// mustFail returns the verdict that the workflow ended with.
+func (s *stage) mustFail(code backup.Code) backup.Verdict {
+	s.t.Helper()
+	if !s.IsWorkflowCompleted() {
+		s.t.Fatal("the workflow did not end")
+	}
+	err := s.GetWorkflowError()
+	if err == nil {
+		s.t.Fatal("the workflow did not fail")
+	}
+	v := VerdictOf(err)
+	if v.Code != code {
+		s.t.Fatalf("failed with %q (%v), want %q", v.Code, err, code)
+	}
+	return v
+}
+
+func wantCode(t *testing.T, err error, code backup.Code) {
+	t.Helper()
+	if v := VerdictOf(err); err == nil || v.Code != code || v.Passing {
+		t.Errorf("got %v (%+v), want %s", err, v, code)
+	}
+}

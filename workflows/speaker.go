@@ -1,0 +1,58 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/holdfast-backup/holdfast/activities"
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// speaker asks and tells on behalf of a tenant: the calls that every workflow makes.
+type speaker struct{ tenant string }
+
+// raise opens an alert, or counts it once more. A workflow goes on without its alert rather than end for it.
+func (s speaker) raise(ctx workflow.Context, a backup.Alert) {
+	a.Tenant = s.tenant
+	ctx = calling(ctx, telling, s.tenant, "Alert: "+a.Kind.Title())
+	if err := workflow.ExecuteActivity(ctx, (*activities.Alerting)(nil).RaiseAlert, activities.AlertInput{Alert: a}).Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Error("cannot raise the alert", "kind", a.Kind, "error", err)
+	}
+}
+
+// resolve closes the alert, if it is open.
+func (s speaker) resolve(ctx workflow.Context, kind backup.AlertKind, subject string) {
+	ctx = calling(ctx, telling, s.tenant, "Resolved: "+kind.Title())
+	in := activities.ResolveInput{Tenant: s.tenant, Kind: kind, Subject: subject}
+	if err := workflow.ExecuteActivity(ctx, (*activities.Alerting)(nil).ResolveAlert, in).Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Error("cannot resolve the alert", "kind", kind, "error", err)
+	}
+}
+
+// keyAlert tells which alert a failure of key custody raises, and whether it is one.
+func keyAlert(c backup.Code) (backup.AlertKind, bool) {
+	switch c {
+	case backup.CodeNotConnected:
+		return backup.AlertNotConnected, true
+	case backup.CodeDenied, backup.CodeSealed, backup.CodeRevoked, backup.CodeDestroyed:
+		return backup.AlertKeyUnavailable, true
+	}
+	return "", false
+}
+
+// probe is a look by one activity that returns a verdict. An activity that failed for good is a verdict, too: then a person
+// should know.
+func (s speaker) probe(o workflow.ActivityOptions, summary string, activity, in any) func(workflow.Context) (backup.Verdict, error) {
+	return func(ctx workflow.Context) (backup.Verdict, error) {
+		var v backup.Verdict
+		ctx = calling(ctx, o, s.tenant, summary)
+		if err := workflow.ExecuteActivity(ctx, activity, in).Get(ctx, &v); err != nil {
+			return VerdictOf(err), ctx.Err()
+		}
+		return v, nil
+	}
+}
+
+// describe says which part of a tenant activities work on.
+func describe(tenant string, app backup.App) activities.TenantInput {
+	return activities.TenantInput{Tenant: tenant, App: app}
+}
