@@ -110,7 +110,7 @@ func (a *Adapter) connect(c backup.Microsoft365Config, secret, ca []byte) (*App,
 	scope := e.graph.Scheme + "://" + e.graph.Host + "/.default"
 	return &App{
 		config: c,
-		client: &client{http: h, endpoints: e, tokens: newTokens(s, scope), policy: a.policy, agent: a.options.UserAgent, calls: new(atomic.Int64)},
+		client: &client{http: h, endpoints: e, tokens: newTokens(s, scope), policy: a.policy, agent: a.options.UserAgent, idle: idleLimit, calls: new(atomic.Int64)},
 	}, nil
 }
 

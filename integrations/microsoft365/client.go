@@ -32,6 +32,7 @@ type client struct {
 	tokens    *tokens
 	policy    policy
 	agent     string
+	idle      time.Duration // how long a content may be silent
 	calls     *atomic.Int64
 }
 

@@ -17,13 +17,14 @@ const (
 	window = 1 << 20
 )
 
-var errIdle = errors.New("nothing came for a minute")
+var errIdle = errors.New("nothing came for too long")
 
 // stream is an open body. Its reads end with the context it was opened with, or when nothing comes for too long.
 type stream struct {
 	ctx    context.Context // the caller's
 	answer *http.Response
 	cancel context.CancelCauseFunc
+	limit  time.Duration
 	idle   *time.Timer
 	name   string
 }
@@ -36,14 +37,14 @@ func (c *client) openStream(ctx context.Context, what call) (*stream, error) {
 		cancel(nil)
 		return nil, err
 	}
-	idle := time.AfterFunc(idleLimit, func() { cancel(errIdle) })
+	idle := time.AfterFunc(c.idle, func() { cancel(errIdle) })
 	idle.Stop()
-	return &stream{ctx: ctx, answer: resp, cancel: cancel, idle: idle, name: what.name()}, nil
+	return &stream{ctx: ctx, answer: resp, cancel: cancel, limit: c.idle, idle: idle, name: what.name()}, nil
 }
 
 // Read reads, and says of a body that breaks off that it did.
 func (s *stream) Read(p []byte) (int, error) {
-	s.idle.Reset(idleLimit)
+	s.idle.Reset(s.limit)
 	n, err := s.answer.Body.Read(p)
 	s.idle.Stop()
 	switch {
