@@ -150,7 +150,7 @@ func (a *Agent) serve(ctx context.Context, wire json.RawMessage) {
 		a.status.released(a.now())
 		a.log.Info("ekey released", append(about(r), zap.Int("generation", release.Generation))...)
 	}
-	a.deliver(ctx, r, answerTo(r, a.key.Connector, a.key.identity, release, refusal))
+	a.deliver(ctx, r, answerTo(r, a.key, release, refusal))
 }
 
 func about(r Request) []zap.Field {

@@ -30,10 +30,10 @@ type Refusal struct {
 	Reason string      `json:"reason"` // for a person; printable, at most 200 bytes
 }
 
-// answerTo signs a release or refusal of r.
-func answerTo(r Request, connector string, id Identity, release *Release, refusal *Refusal) Answer {
-	a := Answer{Version: Version, Tenant: r.Tenant, Connector: connector, Nonce: r.Nonce, Release: release, Refusal: refusal}
-	a.Signature = id.sign(a.statement(r))
+// answerTo signs a release or refusal of r in the name of the key's holder, whatever tenant r is for.
+func answerTo(r Request, k *KeyFile, release *Release, refusal *Refusal) Answer {
+	a := Answer{Version: Version, Tenant: k.Tenant, Connector: k.Connector, Nonce: r.Nonce, Release: release, Refusal: refusal}
+	a.Signature = k.identity.sign(a.statement(r))
 	return a
 }
 

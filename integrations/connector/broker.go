@@ -18,8 +18,8 @@ const DefaultLostAfter = 40 * time.Second
 type BrokerOptions struct {
 	// Lifetime of a request; default 45 s, at most MaxLifetime. Longer than the worker waits, because clocks differ.
 	Lifetime time.Duration
-	// Patience is the wait for a first answer before a connector counts as dead and another request is made; default 4 s. Each
-	// further one gets twice as long.
+	// Patience is the wait for an answer before another request is made; default 10 s. It is longer than the store takes to hand
+	// an unanswered request to another connector, so that one that died in mid-release is replaced within the first.
 	Patience time.Duration
 	// LostAfter is after how long unseen a connector does not count as connected; default DefaultLostAfter.
 	LostAfter time.Duration
@@ -27,7 +27,7 @@ type BrokerOptions struct {
 	Log       *zap.Logger
 }
 
-// maxAsks bounds the requests that one Obtain makes: with the default patience 4, 8 and 16 s.
+// maxAsks bounds the requests that one Obtain makes, each with a nonce and a recipient key of its own.
 const maxAsks = 3
 
 // tidyTime is what removing a used request may take, even when the caller has gone.
@@ -47,8 +47,9 @@ func NewBroker(box Mailbox, id Identity, o BrokerOptions) *Broker {
 		o.Lifetime = 45 * time.Second
 	}
 	if o.Patience <= 0 {
-		o.Patience = 4 * time.Second
+		o.Patience = 10 * time.Second
 	}
+	o.Patience = min(o.Patience, o.Lifetime)
 	if o.LostAfter <= 0 {
 		o.LostAfter = DefaultLostAfter
 	}
@@ -83,18 +84,16 @@ func (b *Broker) Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse)
 	if use.Tenant != t.ID {
 		return nil, &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "a key use names another tenant than the one asked for"}
 	}
-	patience := b.o.Patience
 	var err error
 	for range maxAsks {
 		if down := b.Reachable(ctx, t); down != nil {
 			return nil, down
 		}
 		var lease *backup.Lease
-		if lease, err = b.ask(ctx, t, use, patience); !worthAnotherAsk(err) {
+		if lease, err = b.ask(ctx, t, use); !worthAnotherAsk(err) {
 			return lease, err
 		}
 		b.o.Log.Warn("asking for the ekey again", zap.String("tenant", t.ID), zap.String("workflowID", use.WorkflowID), zap.Error(err))
-		patience *= 2
 	}
 	return nil, err
 }
@@ -105,7 +104,7 @@ func worthAnotherAsk(err error) bool {
 }
 
 // ask makes one request, with a recipient key of its own, and sees it to its end.
-func (b *Broker) ask(ctx context.Context, t backup.Tenant, use backup.KeyUse, patience time.Duration) (*backup.Lease, error) {
+func (b *Broker) ask(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error) {
 	to, err := newRecipient()
 	if err != nil {
 		return nil, err
@@ -118,7 +117,7 @@ func (b *Broker) ask(ctx context.Context, t backup.Tenant, use backup.KeyUse, pa
 		return nil, err
 	}
 	defer b.tidy(ctx, r.Nonce)
-	row, err := b.await(ctx, r, min(patience, b.o.Lifetime))
+	row, err := b.await(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -147,13 +146,16 @@ func (b *Broker) tidy(ctx context.Context, nonce string) {
 }
 
 // await looks for the answer, often at first and then less so: 20 ms growing to 250 ms.
-func (b *Broker) await(ctx context.Context, r Request, patience time.Duration) (*backup.KeyAnswer, error) {
-	waiting, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer(r.Tenant, patience))
+func (b *Broker) await(ctx context.Context, r Request) (*backup.KeyAnswer, error) {
+	waiting, cancel := context.WithTimeoutCause(ctx, b.o.Patience, errNoAnswer(r.Tenant, b.o.Patience))
 	defer cancel()
 	for pause := newPause(20*time.Millisecond, 250*time.Millisecond); ; {
 		row, err := b.box.KeyAnswer(waiting, r.Nonce)
 		if row != nil {
 			return row, nil
+		}
+		if backup.HasCode(err, backup.CodeNotFound) {
+			return nil, errNoAnswer(r.Tenant, b.o.Patience) // swept: this clock and the sweeping gateway's differ
 		}
 		if err != nil && waiting.Err() == nil {
 			return nil, fmt.Errorf("looking for a key answer: %w", err)

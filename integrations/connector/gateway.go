@@ -88,6 +88,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Context().Err() != nil {
 		return // nobody is there any more
 	}
+	if backup.HasCode(err, backup.CodeNotFound) {
+		err = failNotPinned // taken out of the tenant's description a moment ago
+	}
 	var f *Failure
 	if !errors.As(err, &f) {
 		g.o.Log.Error("a connector could not be served", zap.String("path", r.URL.Path), zap.Error(err))

@@ -12,11 +12,12 @@ import (
 type Mailbox interface {
 	// PutKeyRequest adds a request that waits for a connector of its tenant.
 	PutKeyRequest(ctx context.Context, r backup.KeyRequest) error
-	// TakeKeyRequests hands at most max waiting requests of the tenant to the connector; each is handed out once.
+	// TakeKeyRequests hands at most max waiting requests of the tenant to the connector. None is handed to a connector twice; one
+	// that stays unanswered may be handed to another after a while.
 	TakeKeyRequests(ctx context.Context, tenant, connector string, now time.Time, max int) ([]backup.KeyRequest, error)
-	// PutKeyAnswer keeps the first answer of a request that is there. CodeNotFound when the request is not.
+	// PutKeyAnswer keeps the first answer of a request from a connector that was handed it; CodeNotFound for any other.
 	PutKeyAnswer(ctx context.Context, a backup.KeyAnswer) error
-	// KeyAnswer returns nil while there is none.
+	// KeyAnswer returns nil while there is none; CodeNotFound when there is no such request.
 	KeyAnswer(ctx context.Context, requestID string) (*backup.KeyAnswer, error)
 	// DeleteKeyRequest removes the request and its answer; none there is no error.
 	DeleteKeyRequest(ctx context.Context, id string) error

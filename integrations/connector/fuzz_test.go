@@ -1,0 +1,158 @@
+package connector
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// FuzzParseRequest: what is read is well formed, and reads the same when it is written again.
+func FuzzParseRequest(f *testing.F) {
+	r := newRig(f, newMemory())
+	good, _ := r.request()
+	wire, _ := good.wire()
+	f.Add(wire)
+	f.Add([]byte(`{"version":1,"tenant":"acme"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q, err := ParseRequest(b)
+		if err != nil {
+			return
+		}
+		again, err := q.wire()
+		must(t, err)
+		back, err := ParseRequest(again)
+		if must(t, err); string(back.statement()) != string(q.statement()) {
+			t.Fatal("written again it means something else")
+		}
+		if q.signed() && string(q.statement()) != string(good.statement()) {
+			t.Fatal("a signature was forged")
+		}
+	})
+}
+
+func FuzzParseAnswer(f *testing.F) {
+	r := newRig(f, newMemory())
+	k := r.key("hq")
+	q, _ := r.request()
+	release, err := sealFor(q, r.ekey, 1)
+	must(f, err)
+	for _, a := range []Answer{answerTo(q, k, release, nil), answerTo(q, k, nil, denied("reason"))} {
+		wire, _ := a.wire()
+		f.Add(wire)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := ParseAnswer(b)
+		if err != nil {
+			return
+		}
+		again, err := a.wire()
+		must(t, err)
+		back, err := ParseAnswer(again)
+		if must(t, err); string(back.statement(q)) != string(a.statement(q)) {
+			t.Fatal("written again it means something else")
+		}
+	})
+}
+
+func FuzzParseKeyFile(f *testing.F) {
+	path := f.TempDir() + "/connector.json"
+	_, err := CreateKeyFile(path, goodSetup(f))
+	must(f, err)
+	whole := readFile(f, path)
+	f.Add(whole)
+	f.Add([]byte(strings.Replace(string(whole), `"version": 1`, `"version": 9`, 1)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := parseKeyFile(b)
+		if err == nil && k.check() != nil {
+			t.Fatal("a bad key file was read")
+		}
+		if err != nil && k != nil {
+			t.Fatal("a key file and an error")
+		}
+	})
+}
+
+func FuzzParseIdentityFile(f *testing.F) {
+	path := f.TempDir() + "/worker.pem"
+	_, err := LoadOrCreateIdentity(path)
+	must(f, err)
+	f.Add(readFile(f, path))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if id, err := parseIdentityFile(b, "worker.pem"); err == nil {
+			if _, err := ParseIdentity(id.Public()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// FuzzParseCall feeds the headers and body that anybody may send to the gateway.
+func FuzzParseCall(f *testing.F) {
+	g := NewGateway(newMemory(), &presenceLog{}, GatewayOptions{})
+	f.Add(helloPath, "acme", "hq", "1764000000000", newNonce(), strings.Repeat("A", 86), []byte("{}"))
+	f.Fuzz(func(t *testing.T, path, tenant, connector, at, nonce, signature string, body []byte) {
+		q := httptest.NewRequest(http.MethodPost, helloPath, strings.NewReader(string(body)))
+		q.URL.Path = path
+		for name, value := range map[string]string{headerTenant: tenant, headerConnector: connector, headerTime: at, headerNonce: nonce, headerSignature: signature} {
+			q.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, q)
+		var failure Failure
+		if w.Code < 400 || json.Unmarshal(w.Body.Bytes(), &failure) != nil || failure.Code == "" {
+			t.Fatalf("a stranger got %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// FuzzReadReply feeds an agent what a gateway may send, and the requests within to its judgement.
+func FuzzReadReply(f *testing.F) {
+	r := newRig(f, newMemory())
+	a := r.agent(r.key("hq"), f.TempDir())
+	f.Cleanup(func() { a.Close() })
+	stranger, _ := NewIdentity()
+	q, _ := r.request()
+	q.Requester = stranger.Public()
+	q.Signature = stranger.sign(q.statement())
+	wire, _ := q.wire()
+	reply, _ := json.Marshal(pollReply{Requests: []json.RawMessage{wire}})
+	f.Add(200, reply)
+	f.Add(401, []byte(`{"code":"stale","message":"m","hint":"h"}`))
+	f.Fuzz(func(t *testing.T, status int, b []byte) {
+		var reply pollReply
+		if readReply(status, b, &reply) != nil {
+			return
+		}
+		for _, wire := range reply.Requests {
+			if q, err := ParseRequest(wire); err == nil {
+				if release, _ := a.decide(q); release != nil {
+					t.Fatal("released to a stranger")
+				}
+			}
+		}
+	})
+}
+
+func FuzzParseNonces(f *testing.F) {
+	f.Add([]byte(newNonce() + " 1764000000000\n" + newNonce()[:9]))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for nonce := range parseNonces(b) {
+			if !nonceText.MatchString(nonce) {
+				t.Fatalf("%q", nonce)
+			}
+		}
+	})
+}
+
+// FuzzStatement: two different rows of fields never have the same bytes.
+func FuzzStatement(f *testing.F) {
+	f.Add("a", "bc", "ab", "c", int64(1))
+	f.Fuzz(func(t *testing.T, a, b, c, d string, n int64) {
+		one, two := newStatement(callDomain).text(a).text(b).number(n), newStatement(callDomain).text(c).text(d).number(n)
+		if (a == c && b == d) != (string(one) == string(two)) {
+			t.Fatalf("%q %q and %q %q", a, b, c, d)
+		}
+	})
+}
