@@ -5,6 +5,10 @@
 # usage: scripts/install-test-servers.sh
 set -eu
 
+# Several test packages may ask at once: the first one installs, the others wait for it here and then find everything there.
+exec 9<"$0"
+flock 9
+
 say() { echo "install-test-servers: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
