@@ -1,0 +1,181 @@
+package tenantfile
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+const (
+	minEvery = 5 * time.Minute
+	maxEvery = 31 * 24 * time.Hour
+)
+
+// checkRules reports what is wrong beyond the schema. It reads the tree, not a tenant, so that a problem elsewhere hides nothing;
+// what has the wrong type is the schema's matter and is passed over.
+func checkRules(t *tree) []Problem {
+	r := rules{tree: t}
+	r.administrators()
+	r.key()
+	r.directory()
+	r.microsoft365()
+	r.profile()
+	return r.problems
+}
+
+type rules struct {
+	*tree
+	problems []Problem
+}
+
+func (r *rules) refuse(message, fix string, path ...string) {
+	r.problems = append(r.problems, r.problem(path, message, fix))
+}
+
+func (r *rules) administrators() {
+	r.distinct("administrators", "name", strings.ToLower)
+	list := r.list("administrators")
+	for i := range list {
+		switch backup.Role(r.text("administrators", strconv.Itoa(i), "role")) {
+		case backup.SaaSAdmin, backup.Approver, backup.Viewer:
+		default:
+			return // one cloud-admin is enough; a role that is missing or unknown is the schema's matter
+		}
+	}
+	if len(list) > 0 {
+		r.refuse("nobody is a cloud-admin", "give one person the role cloud-admin", "administrators")
+	}
+}
+
+func (r *rules) key() {
+	switch method := r.text("key", "method"); {
+	case method == string(backup.KeyByKMS):
+		r.refuse("a KMS is not part of this version", "method: connector", "key", "method")
+	case r.has("key") && !r.has("key", "connectors"):
+		r.refuse("no connector is named", "list one under connectors, with name and identity", "key", "connectors")
+	}
+	r.distinct("key.connectors", "name", same)
+	r.distinct("key.connectors", "identity", same)
+	for i := range r.list("key", "connectors") {
+		at := []string{"key", "connectors", strconv.Itoa(i), "identity"}
+		if id := r.text(at...); looksLikeIdentity(id) && !validIdentity(id) {
+			r.refuse("this is not a public key", fix(at), at...)
+		}
+	}
+}
+
+func (r *rules) directory() {
+	kind := backup.DirectoryKind(r.text("directory", "kind"))
+	switch {
+	case kind == backup.SCIM && r.has("googleworkspace"):
+		r.refuse("SCIM is not offered for Google Workspace", "kind: ldap", "directory", "kind")
+	case kind == backup.SCIM || kind == backup.Entra:
+		r.refuse("this kind of directory is not part of this version", "kind: ldap", "directory", "kind")
+	case kind == backup.LDAP && !r.has("directory", "ldap"):
+		r.refuse("this field is missing", "url, bindDN, bindPassword and baseDN of the directory", "directory", "ldap")
+	}
+	at := []string{"directory", "ldap", "url"}
+	address := r.text(at...)
+	if startTLS, _ := r.get("directory", "ldap", "startTLS").(bool); strings.HasPrefix(address, "ldap://") && !startTLS {
+		r.refuse("plain LDAP would send the password unencrypted", "ldaps://, or add startTLS: true", at...)
+	} else if strings.HasPrefix(address, "ldaps://") && startTLS {
+		r.refuse("ldaps is encrypted already and cannot start TLS again", "ldap:// with startTLS, or ldaps:// without", "directory", "ldap", "startTLS")
+	}
+	r.address(at...)
+	if r.has("directory", "ldap", "attributes", "disabledValue") && !r.has("directory", "ldap", "attributes", "disabled") {
+		r.refuse("this value belongs to no attribute", "name the attribute in disabled", "directory", "ldap", "attributes", "disabledValue")
+	}
+}
+
+func (r *rules) microsoft365() {
+	if !r.has("microsoft365") {
+		return
+	}
+	secret, certificate := r.has("microsoft365", "clientSecret"), r.has("microsoft365", "clientCertificate")
+	switch {
+	case secret && certificate:
+		r.refuse("clientSecret is given, too", "keep one of clientSecret and clientCertificate", "microsoft365", "clientCertificate")
+	case !secret && !certificate:
+		r.refuse("there is nothing to sign in with", "one of clientSecret and clientCertificate", "microsoft365", "clientSecret")
+	}
+	r.address("microsoft365", "loginURL")
+	r.address("microsoft365", "graphURL")
+}
+
+func (r *rules) profile() {
+	every := r.duration("every")
+	if every != 0 && (every < minEvery || every > maxEvery) {
+		r.refuse("backups are 5m apart at least and 744h at most", "24h", "profile", "every")
+	}
+	if jitter := r.duration("jitter"); jitter != 0 && jitter >= backup.Duration(every).Or(24*time.Hour) {
+		r.refuse("starts cannot be spread further than they are apart", "less than every", "profile", "jitter")
+	}
+	seen := map[string]bool{}
+	for i := range r.list("profile", "services") {
+		s := r.text("profile", "services", strconv.Itoa(i))
+		if seen[s] && s != "" {
+			r.refuse("this service is listed twice", "keep one of them", "profile", "services", strconv.Itoa(i))
+		}
+		seen[s] = true
+	}
+}
+
+// duration reads a field of the profile; zero when it is missing or not one.
+func (r *rules) duration(name string) time.Duration {
+	d, err := time.ParseDuration(r.text("profile", name))
+	if err == nil && d == 0 {
+		r.refuse("this must be longer than nothing", fix([]string{"profile", name}), "profile", name)
+	}
+	return d
+}
+
+// address refuses a URL that cannot be dialled.
+func (r *rules) address(path ...string) {
+	text := r.text(path...)
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || !validPort(u.Port()) {
+		r.refuse("this is not an address", fix(path), path...)
+	}
+}
+
+func validPort(p string) bool {
+	n, err := strconv.ParseUint(p, 10, 16)
+	return p == "" || err == nil && n > 0
+}
+
+// distinct refuses a second entry of a list with the same value of a field. list is a dotted path.
+func (r *rules) distinct(list, field string, fold func(string) string) {
+	path := strings.Split(list, ".")
+	seen := map[string]bool{}
+	for i := range r.list(path...) {
+		at := append(append([]string(nil), path...), strconv.Itoa(i), field)
+		v := fold(r.text(at...))
+		if v != "" && seen[v] {
+			r.refuse("this "+field+" is given twice", "keep one of them", at...)
+		}
+		seen[v] = true
+	}
+}
+
+func same(s string) string { return s }
+
+// looksLikeIdentity is what the schema accepts: the right letters in the right number.
+func looksLikeIdentity(s string) bool {
+	text, ok := strings.CutPrefix(s, "ed25519:")
+	key, err := base64.RawURLEncoding.DecodeString(text)
+	return ok && err == nil && len(key) == 32
+}
+
+// validIdentity recognises "ed25519:" and the unpadded base64url of 32 bytes, in the one form that encoding them gives.
+func validIdentity(s string) bool {
+	text, ok := strings.CutPrefix(s, "ed25519:")
+	key, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return ok && err == nil && len(key) == 32
+}

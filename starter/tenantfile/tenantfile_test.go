@@ -1,0 +1,276 @@
+package tenantfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+const identity = "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// good is a small file that is right. Its lines are counted by the tests below.
+const good = `id: acme
+administrators:
+  - name: anna@acme.example
+    role: cloud-admin
+key:
+  connectors:
+    - name: hq
+      identity: ` + identity + `
+directory:
+  kind: ldap
+  ldap:
+    url: ldaps://ldap.acme.example
+    bindDN: cn=holdfast
+    bindPassword: env:LDAP_PASSWORD
+    baseDN: dc=acme
+microsoft365:
+  directoryTenant: acme.example
+  clientID: abc-1
+  clientSecret: file:secrets/graph
+`
+
+func TestGoodFile(t *testing.T) {
+	tenant, err := Parse([]byte(good), "/etc/holdfast")
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	if tenant.Name != "acme" || tenant.Key.Method != backup.KeyByConnector || tenant.Repository.ID != "acme" || tenant.Directory.LDAP.PageSize != 500 {
+		t.Errorf("defaults: %+v", tenant)
+	}
+	p := tenant.Profile
+	if len(p.Services) != 2 || p.Every != backup.Duration(24*time.Hour) || p.Jitter != backup.Duration(30*time.Minute) || p.PreserveDays != 365 {
+		t.Errorf("profile: %+v", p)
+	}
+	if got := tenant.Microsoft365.ClientSecret; got != "file:/etc/holdfast/secrets/graph" {
+		t.Errorf("a relative reference became %s", got)
+	}
+}
+
+// TestBadFields gives each bad field once: a line is exchanged, and exactly one problem is expected at its path and line.
+func TestBadFields(t *testing.T) {
+	for _, c := range []struct {
+		name, old, new string
+		path           string
+		line           int
+		message        string
+	}{
+		{"id with capitals", "id: acme", "id: Acme", "id", 1, "right form"},
+		{"id missing", "id: acme\n", "name: Acme\n", "id", 1, "missing"},
+		{"unknown field", "id: acme", "id: acme\ncolour: red", "colour", 2, "no such field"},
+		{"unknown field inside", "    bindDN:", "    colour: red\n    bindDN:", "directory.ldap.colour", 13, "no such field"},
+		{"field given twice", "id: acme", "id: acme\nid: acme", "id", 2, "twice"},
+		{"no administrators", "  - name: anna@acme.example\n    role: cloud-admin\n", "  []\n", "administrators", 3, "1 entry"},
+		{"role unknown", "role: cloud-admin", "role: boss", "administrators[0].role", 4, "one of cloud-admin, saas-admin"},
+		{"nobody is cloud-admin", "role: cloud-admin", "role: viewer", "administrators", 3, "cloud-admin"},
+		{"administrator twice", "    role: cloud-admin\n", "    role: cloud-admin\n  - name: Anna@acme.example\n    role: viewer\n", "administrators[1].name", 5, "twice"},
+		{"name is a number", "name: anna@acme.example", "name: 17", "administrators[0].name", 3, "text"},
+		{"kms", "key:\n", "key:\n  method: kms\n", "key.method", 6, "not part of this version"},
+		{"key method unknown", "key:\n", "key:\n  method: paper\n", "key.method", 6, "one of connector, kms"},
+		{"no connectors", "  connectors:\n    - name: hq\n      identity: " + identity + "\n", "  method: connector\n", "key.connectors", 5, "no connector"},
+		{"identity is not base64", identity, "ed25519:???", "key.connectors[0].identity", 8, "right form"},
+		{"identity has stray bits", identity, identity[:len(identity)-1] + "B", "key.connectors[0].identity", 8, "not a public key"},
+		{"identity file missing", identity, "file:nowhere.pub", "key.connectors[0].identity", 8, "not there"},
+		{"connector twice", "directory:\n", "    - name: hq\n      identity: " + strings.Replace(identity, "AAAA", "BBBB", 1) + "\ndirectory:\n", "key.connectors[1].name", 9, "twice"},
+		{"identity twice", "directory:\n", "    - name: branch\n      identity: " + identity + "\ndirectory:\n", "key.connectors[1].identity", 10, "twice"},
+		{"directory kind unknown", "kind: ldap", "kind: excel", "directory.kind", 10, "one of ldap"},
+		{"scim", "kind: ldap", "kind: scim", "directory.kind", 10, "not part of this version"},
+		{"ldap missing", "  ldap:\n    url: ldaps://ldap.acme.example\n    bindDN: cn=holdfast\n    bindPassword: env:LDAP_PASSWORD\n    baseDN: dc=acme\n", "", "directory.ldap", 9, "missing"},
+		{"plain ldap", "ldaps://ldap.acme.example", "ldap://ldap.acme.example", "directory.ldap.url", 12, "unencrypted"},
+		{"ldaps and startTLS", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example\n    startTLS: true", "directory.ldap.startTLS", 13, "already"},
+		{"startTLS as text", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example\n    startTLS: yes please", "directory.ldap.startTLS", 13, "true or false"},
+		{"scheme", "ldaps://ldap.acme.example", "https://ldap.acme.example", "directory.ldap.url", 12, "right form"},
+		{"port", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example:99999", "directory.ldap.url", 12, "not an address"},
+		{"password in the url", "ldaps://ldap.acme.example", "ldaps://u:hunter2@ldap.acme.example", "directory.ldap.url", 12, "right form"},
+		{"inline password", "env:LDAP_PASSWORD", "hunter2", "directory.ldap.bindPassword", 14, "not be the secret itself"},
+		{"inline number password", "env:LDAP_PASSWORD", "987654321", "directory.ldap.bindPassword", 14, "text"},
+		{"vault reference", "env:LDAP_PASSWORD", "vault:secret/hunter2", "directory.ldap.bindPassword", 14, "where the secret is"},
+		{"baseDN empty", "baseDN: dc=acme", `baseDN: ""`, "directory.ldap.baseDN", 15, "empty"},
+		{"baseDN missing", "    baseDN: dc=acme\n", "", "directory.ldap.baseDN", 11, "missing"},
+		{"baseDN null", "baseDN: dc=acme", "baseDN:", "directory.ldap.baseDN", 15, "text"},
+		{"filter", "    baseDN:", "    filter: objectClass=*\n    baseDN:", "directory.ldap.filter", 15, "right form"},
+		{"page size", "    baseDN:", "    pageSize: 0\n    baseDN:", "directory.ldap.pageSize", 15, "1 or more"},
+		{"page size over", "    baseDN:", "    pageSize: 50000\n    baseDN:", "directory.ldap.pageSize", 15, "5000 or less"},
+		{"page size half", "    baseDN:", "    pageSize: 2.5\n    baseDN:", "directory.ldap.pageSize", 15, "whole number"},
+		{"page size infinite", "    baseDN:", "    pageSize: .inf\n    baseDN:", "directory.ldap.pageSize", 15, "number"},
+		{"disabledValue alone", "    baseDN:", "    attributes: {disabledValue: x}\n    baseDN:", "directory.ldap.attributes.disabledValue", 15, "no attribute"},
+		{"attribute name", "    baseDN:", "    attributes: {mail: 'a b'}\n    baseDN:", "directory.ldap.attributes.mail", 15, "right form"},
+		{"groups as text", "    baseDN:", "    groups: cn=x\n    baseDN:", "directory.ldap.groups", 15, "a list"},
+		{"removals", "  kind: ldap", "  removals: {percent: 101}\n  kind: ldap", "directory.removals.percent", 10, "100 or less"},
+		{"no app", "microsoft365:\n  directoryTenant: acme.example\n  clientID: abc-1\n  clientSecret: file:secrets/graph\n", "", "microsoft365", 1, "missing"},
+		{"google", "id: acme", "id: acme\ngoogleworkspace: {}", "googleworkspace", 2, "not part of this version"},
+		{"two secrets", "  clientID: abc-1", "  clientID: abc-1\n  clientCertificate: file:x.pem", "microsoft365.clientCertificate", 19, "clientSecret is given"},
+		{"no secret", "  clientSecret: file:secrets/graph\n", "", "microsoft365.clientSecret", 16, "nothing to sign in with"},
+		{"inline client secret", "file:secrets/graph", "hunter2~hunter2", "microsoft365.clientSecret", 19, "not be the secret itself"},
+		{"login over http", "  clientID: abc-1", "  clientID: abc-1\n  loginURL: http://login.example", "microsoft365.loginURL", 19, "right form"},
+		{"download host", "  clientID: abc-1", "  clientID: abc-1\n  downloadHosts: ['https://x']", "microsoft365.downloadHosts[0]", 19, "right form"},
+		{"service unknown", "id: acme", "id: acme\nprofile: {services: [mail, fax]}", "profile.services[1]", 2, "one of mail, drive"},
+		{"service twice", "id: acme", "id: acme\nprofile: {services: [mail, mail]}", "profile.services[1]", 2, "twice"},
+		{"too often", "id: acme", "id: acme\nprofile: {every: 1m}", "profile.every", 2, "5m"},
+		{"every without unit", "id: acme", "id: acme\nprofile: {every: 24}", "profile.every", 2, "text"},
+		{"every in days", "id: acme", "id: acme\nprofile: {every: 1d}", "profile.every", 2, "right form"},
+		{"jitter over every", "id: acme", "id: acme\nprofile: {every: 1h, jitter: 2h}", "profile.jitter", 2, "further"},
+		{"repository id", "id: acme", "id: acme\nrepository: {id: A/B}", "repository.id", 2, "right form"},
+		{"anchor", "id: acme", "id: &a acme", "id", 1, "anchors"},
+		{"alias", "id: acme", "name: *b\nid: acme", "", 1, "not YAML"},
+		{"tag", "id: acme", "id: !secret acme", "id", 1, "tags"},
+		{"merge key", "id: acme", "id: acme\n<<: {a: b}", "", 2, "plain text"},
+		{"broken", "id: acme", "id: [acme", "", 1, "not YAML"},
+		{"two documents", "id: acme", "id: acme\n---\nid: acme", "", 2, "more than one document"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if !strings.Contains(good, c.old) {
+				t.Fatalf("%q is not in the good file", c.old)
+			}
+			_, err := Parse([]byte(strings.Replace(good, c.old, c.new, 1)), t.TempDir())
+			var p *Problems
+			if !errors.As(err, &p) || len(p.List) != 1 {
+				t.Fatalf("want one problem: %v", explained(err))
+			}
+			got := p.List[0]
+			if got.Path != c.path || got.Line != c.line || !strings.Contains(got.Message, c.message) || got.Column < 1 {
+				t.Errorf("got %+v", got)
+			}
+			if got.Fix == "" {
+				t.Errorf("no fix: %+v", got)
+			}
+			if s := fmt.Sprintf("%+v", p.List); strings.Contains(s, "hunter2") || strings.Contains(s, "987654321") {
+				t.Errorf("the report repeats a secret: %s", s)
+			}
+		})
+	}
+}
+
+// TestEverythingAtOnce: problems of the schema and of the rules stand in one report, in the order of their lines.
+func TestEverythingAtOnce(t *testing.T) {
+	_, err := Parse([]byte(`id: ACME
+administrators:
+  - {name: a, role: viewer}
+key:
+  connectors: [{name: hq, identity: nonsense}]
+directory:
+  kind: ldap
+  ldap: {url: "ldap://x", bindDN: y, bindPassword: hunter2, colour: red}
+microsoft365:
+  directoryTenant: acme.example
+profile: {every: 1s, services: [mail, mail]}
+`), "/")
+	var p *Problems
+	if !errors.As(err, &p) {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, problem := range p.List {
+		paths = append(paths, fmt.Sprintf("%d %s", problem.Line, problem.Path))
+	}
+	want := "1 id,3 administrators,5 key.connectors[0].identity,8 directory.ldap.baseDN,8 directory.ldap.url,8 directory.ldap.bindPassword,8 directory.ldap.colour,9 microsoft365.clientID,9 microsoft365.clientSecret,11 profile.every,11 profile.services[1]"
+	if got := strings.Join(paths, ","); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestReadResolvesPaths(t *testing.T) {
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "hq.pub"), identity+"\n")
+	text := strings.NewReplacer(identity, "file:hq.pub", "id: acme", "id: acme\nrepository: {folder: repo}", "    baseDN:", "    caFile: ca.pem\n    baseDN:").Replace(good)
+	file := filepath.Join(folder, "acme.yaml")
+	write(t, file, text)
+	tenant, err := Read(file)
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	if tenant.Key.Connectors[0].Identity != identity || tenant.Repository.Folder != filepath.Join(folder, "repo") || tenant.Directory.LDAP.CAFile != filepath.Join(folder, "ca.pem") {
+		t.Errorf("%+v", tenant)
+	}
+	write(t, filepath.Join(folder, "hq.pub"), "PRIVATE hunter2")
+	_, err = Read(file)
+	var p *Problems
+	if !errors.As(err, &p) || len(p.List) != 1 || strings.Contains(explained(err), "hunter2") || p.File != file {
+		t.Errorf("a wrong identity file: %s", explained(err))
+	}
+	if _, err := Read(filepath.Join(folder, "none.yaml")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestExampleFile(t *testing.T) {
+	tenant, err := Read("../../docs/tenant.example.yaml")
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	if tenant.ID != "acme" || tenant.Directory.LDAP.Attributes.DisabledValue != "disabled" || len(tenant.Administrators) != 2 {
+		t.Errorf("%+v", tenant)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty":        "",
+		"only comment": "# nothing\n",
+		"a list":       "- a\n- b\n",
+		"a word":       "acme",
+		"too large":    "id: " + strings.Repeat("x", maxSize),
+		"too deep":     strings.Repeat("[", 200) + strings.Repeat("]", 200),
+		"too many":     "groups: [" + strings.Repeat("a,", maxNodes) + "a]",
+		"bomb":         "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n",
+		"binary":       "\x00\x01\xff",
+		"null":         "null",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse([]byte(text), "/")
+			var p *Problems
+			if !errors.As(err, &p) || len(p.List) == 0 || len(p.List) > maxProblems {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// FuzzParse: whatever the bytes, there is a tenant that passes again or a report with places in it.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("id: [}"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("? [a]\n: b\n"))
+	f.Add([]byte("id: !!binary aGk=\n0: 1\n.nan: 2\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tenant, err := Parse(data, "/")
+		if err == nil {
+			if tenant.ID == "" || tenant.Microsoft365 == nil || len(tenant.Key.Connectors) == 0 {
+				t.Fatalf("accepted: %+v", tenant)
+			}
+			return
+		}
+		var p *Problems
+		if !errors.As(err, &p) || len(p.List) == 0 {
+			t.Fatalf("no report: %v", err)
+		}
+		for _, problem := range p.List {
+			if problem.Line < 1 || problem.Column < 1 || problem.Message == "" {
+				t.Fatalf("a problem without a place: %+v", problem)
+			}
+		}
+	})
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func explained(err error) string {
+	var p *Problems
+	if errors.As(err, &p) {
+		return fmt.Sprintf("%+v", p.List)
+	}
+	return fmt.Sprint(err)
+}
