@@ -245,7 +245,17 @@ func (b *board) close(ctx workflow.Context, err error) {
 		b.stage = last
 	}
 	b.publish(ctx)
-	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	_ = b.quiet(ctx)
+}
+
+// quiet returns when nobody is in the middle of a decision. A signal that has just been handed to its coroutine shows nowhere
+// until that coroutine ran, so everybody gets a turn before the first answer counts.
+func (b *board) quiet(ctx workflow.Context) error {
+	turns := 0
+	return workflow.Await(ctx, func() bool {
+		turns++
+		return turns > 1 && workflow.AllHandlersFinished(ctx) && b.deciding == 0 && b.decisions.Len() == 0
+	})
 }
 
 // withdraw takes back the tasks that wait, and their alerts.
@@ -261,9 +271,7 @@ func (b *board) withdraw(ctx workflow.Context) {
 
 // carry waits until nobody is in the middle of a decision and gives what the next run of the workflow needs to know.
 func (b *board) carry(ctx workflow.Context) (*TaskBoard, error) {
-	err := workflow.Await(ctx, func() bool {
-		return workflow.AllHandlersFinished(ctx) && b.deciding == 0 && b.decisions.Len() == 0
-	})
+	err := b.quiet(ctx)
 	tasks, _ := b.list()
 	return &TaskBoard{Tasks: tasks, Followers: b.followers}, err
 }

@@ -1,11 +1,15 @@
 package workflows
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -17,6 +21,13 @@ type stage struct {
 	t        *testing.T
 	timers   int
 	answered int
+	updates  int
+}
+
+// updateID keeps the environment from taking two updates for one.
+func (s *stage) updateID() string {
+	s.updates++
+	return fmt.Sprint("update-", s.updates)
 }
 
 func newStage(t *testing.T, id string) *stage {
@@ -46,7 +57,7 @@ func (s *stage) decide(workflowID string, d backup.Decision, check func(task bac
 			check(task, err)
 		},
 	}
-	if err := s.UpdateWorkflowByID(workflowID, DecideUpdate, "", callbacks, d); err != nil {
+	if err := s.UpdateWorkflowByID(workflowID, DecideUpdate, s.updateID(), callbacks, d); err != nil {
 		s.t.Errorf("the update did not reach %s: %v", workflowID, err)
 	}
 }
@@ -54,7 +65,7 @@ func (s *stage) decide(workflowID string, d backup.Decision, check func(task bac
 // apply sends a changed description to the onboarding.
 func (s *stage) apply(tenant backup.Tenant, check func(err error)) {
 	s.t.Helper()
-	s.UpdateWorkflow(ApplyUpdate, "", &testsuite.TestUpdateCallback{
+	s.UpdateWorkflow(ApplyUpdate, s.updateID(), &testsuite.TestUpdateCallback{
 		OnAccept:   func() {},
 		OnReject:   func(err error) { s.answered++; check(err) },
 		OnComplete: func(_ any, err error) { s.answered++; check(err) },
@@ -115,5 +126,14 @@ func wantCode(t *testing.T, err error, code backup.Code) {
 	t.Helper()
 	if v := VerdictOf(err); err == nil || v.Code != code || v.Passing {
 		t.Errorf("got %v (%+v), want %s", err, v, code)
+	}
+}
+
+func asContinue(err error, next **workflow.ContinueAsNewError) bool { return errors.As(err, next) }
+
+func decodeInput(t *testing.T, next *workflow.ContinueAsNewError, in any) {
+	t.Helper()
+	if err := converter.GetDefaultDataConverter().FromPayloads(next.Input, in); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -57,7 +57,6 @@ func (b *board) pass(ctx workflow.Context, g gate) error {
 			return b.open(ctx, t)
 		case v.Passing:
 			b.end(t, backup.Passing, v.Detail)
-			t.Code = ""
 			return b.open(ctx, t)
 		}
 		if err := b.wait(ctx, g, t, v); err != nil {
