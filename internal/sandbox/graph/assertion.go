@@ -105,8 +105,10 @@ func (s *Server) registered(a assertion) *x509.Certificate {
 	return s.opt.ClientCertificates[i]
 }
 
+// sameThumb compares a thumbprint in base64url, or in the standard alphabet that the vendor's own libraries write.
 func sameThumb(text string, sum []byte) bool {
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
+	b, err := base64.RawURLEncoding.DecodeString(text)
 	return err == nil && bytes.Equal(b, sum)
 }
 

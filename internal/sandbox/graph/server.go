@@ -32,8 +32,8 @@ type Options struct {
 
 	Seed               uint64
 	People             []sandbox.Person
-	MessagesPerMailbox int // default 12
-	FilesPerDrive      int // default 8
+	MessagesPerMailbox int // default 12; negative: none
+	FilesPerDrive      int // default 8; negative: none
 
 	TenantID string // GUID; default: made from the seed
 	Domain   string // the verified domain; default: that of the first person's UPN
