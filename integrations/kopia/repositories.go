@@ -168,9 +168,10 @@ func (r *Repositories) writeConfig(folder, tenant string) (string, error) {
 	}
 	if r.options.CacheDir != "" {
 		config.Caching.CacheDirectory = filepath.Join(r.options.CacheDir, tenant)
-		// Contents are read once, by a restore: only metadata is worth keeping.
-		config.Caching.MetadataCacheSizeBytes = r.options.CacheBytes
-		config.Caching.MetadataCacheSizeLimitBytes = r.options.CacheBytes
+		// Contents are read once, by a restore, so most is for metadata. Neither may be zero: kopia fails then.
+		contents, metadata := r.options.CacheBytes/4, r.options.CacheBytes-r.options.CacheBytes/4
+		config.Caching.ContentCacheSizeBytes, config.Caching.ContentCacheSizeLimitBytes = contents, contents
+		config.Caching.MetadataCacheSizeBytes, config.Caching.MetadataCacheSizeLimitBytes = metadata, metadata
 	}
 	b, err := json.Marshal(config)
 	if err != nil {
