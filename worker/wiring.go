@@ -68,7 +68,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 		&activities.Importing{Tenants: p.store, People: p.store, Directories: directories},
 		&activities.BackingUp{Tenants: p.store, Runs: p.store, Apps: apps, Keys: keys, Repositories: repositories},
 		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: repositories, Destinations: folders{}},
-		&activities.Alerting{Alerts: p.store, Notifier: notify.NewLog(p.log.Named("alert"))},
+		&activities.Alerting{Alerts: p.store, Notifier: notify.NewLog(p.log)},
 		&activities.Scheduling{Tenants: p.store, Scheduler: p.temporal},
 	} {
 		w.RegisterActivity(a)

@@ -1,0 +1,355 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/holdfast-backup/holdfast/integrations/kopia"
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// script is a source whose rounds are written down: what a service says, in which order, and what it then hands out.
+type script struct {
+	rounds  map[string][]backup.Change // by cursor
+	next    string
+	fail    error // after the round's changes
+	content map[string]func() (io.ReadCloser, error)
+	mu      sync.Mutex
+	opened  []string
+}
+
+func (s *script) Changes(ctx context.Context, cursor json.RawMessage, yield func(backup.Change) error) (json.RawMessage, error) {
+	round, ok := s.rounds[string(cursor)]
+	if !ok {
+		return nil, &backup.Error{Code: backup.CodeCursorExpired, Message: "expired"}
+	}
+	for _, c := range round {
+		if err := yield(c); err != nil {
+			return nil, err
+		}
+	}
+	return json.RawMessage(s.next), s.fail
+}
+
+func (s *script) Open(_ context.Context, i backup.Item) (backup.Item, io.ReadCloser, error) {
+	s.mu.Lock()
+	s.opened = append(s.opened, i.ID)
+	s.mu.Unlock()
+	if open := s.content[i.ID]; open != nil {
+		body, err := open()
+		return i, body, err
+	}
+	return i, io.NopCloser(strings.NewReader("content of " + i.ID + " " + i.Version)), nil
+}
+
+func (s *script) Parallel() int { return 3 }
+func (s *script) Calls() int64  { return 7 }
+
+func folderItem(id, parent string) backup.Change {
+	return backup.Change{Item: backup.Item{ID: id, Kind: backup.Folder, Parent: parent, Name: id, Version: "1", Size: -1}}
+}
+
+func message(id, parent, version string) backup.Change {
+	return backup.Change{Item: backup.Item{ID: id, Kind: backup.Message, Parent: parent, Name: "subject " + id, Version: version, Size: -1}}
+}
+
+func removed(id, parent string) backup.Change {
+	return backup.Change{Removed: true, Item: backup.Item{ID: id, Parent: parent}}
+}
+
+// bench is a real repository and the state that runs into it.
+type bench struct {
+	repository Repository
+	account    string
+	runs       int
+}
+
+type testRepository struct{ *kopia.Repository }
+
+func (r testRepository) Write(ctx context.Context, base *backup.SnapshotInfo) (SnapshotWriter, error) {
+	return r.Repository.Write(ctx, base)
+}
+
+func (r testRepository) Read(ctx context.Context, s *backup.SnapshotInfo) (SnapshotReader, error) {
+	return r.Repository.Read(ctx, s)
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	all := kopia.New(kopia.Options{Root: t.TempDir()})
+	tenant := backup.Tenant{ID: "acme", Repository: backup.RepositoryConfig{ID: "acme"}}
+	if _, err := all.EnsureRepository(t.Context(), tenant, "password"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := all.OpenRepository(t.Context(), tenant, "password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(context.Background()) })
+	return &bench{repository: testRepository{r}, account: "a1"}
+}
+
+// run transfers in a new run.
+func (b *bench) run(t *testing.T, s Source) (backup.SnapshotInfo, error) {
+	t.Helper()
+	b.runs++
+	return b.again(t, s)
+}
+
+// again transfers once more in the same run, as a retried activity does.
+func (b *bench) again(t *testing.T, s Source) (backup.SnapshotInfo, error) {
+	tr := transfer{source: s, repository: b.repository, state: backup.SnapshotState{Layout: 1, Tenant: "acme", Account: b.account, App: backup.Microsoft365, Service: backup.Mail, RunID: fmt.Sprint("run", b.runs)}}
+	return tr.run(t.Context())
+}
+
+// holds reads a snapshot back: items by id, with their contents.
+func (b *bench) holds(t *testing.T, info backup.SnapshotInfo) map[string]string {
+	t.Helper()
+	r, err := b.repository.Read(t.Context(), &info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := map[string]string{}
+	err = r.Each(t.Context(), func(i backup.Item) error {
+		text := string(i.Kind) + " in " + i.Parent
+		if i.Skip != "" {
+			text += " skipped " + string(i.Skip)
+		} else if i.Kind != backup.Folder {
+			c, err := r.Open(t.Context(), i.ID)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			b, err := io.ReadAll(c)
+			if err != nil {
+				return err
+			}
+			text += ": " + string(b)
+		}
+		held[i.ID] = text
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held
+}
+
+func expect(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	if !maps.Equal(got, want) {
+		t.Errorf("the snapshot holds\n%v\nwant\n%v", got, want)
+	}
+}
+
+func expectCounts(t *testing.T, got, want backup.Counts) {
+	t.Helper()
+	got.Bytes, got.APICalls = 0, 0
+	if got != want {
+		t.Errorf("counts are\n%+v\nwant\n%+v", got, want)
+	}
+	if err := got.Prove(); err != nil {
+		t.Error(err)
+	}
+}
+
+// firstRound has two folders and three messages.
+func firstRound() []backup.Change {
+	return []backup.Change{folderItem("F", ""), folderItem("G", ""), message("a", "F", "1"), message("b", "F", "1"), message("c", "G", "1")}
+}
+
+func TestTransferFollowsChanges(t *testing.T) {
+	shared := newBench(t)
+	for name, c := range map[string]struct {
+		changes []backup.Change
+		opened  []string
+		counts  backup.Counts
+		holds   map[string]string
+	}{
+		"nothing": {counts: backup.Counts{Items: 5}},
+		"a new version": {
+			changes: []backup.Change{message("a", "F", "2")}, opened: []string{"a"},
+			counts: backup.Counts{Listed: 1, Stored: 1, Items: 5}, holds: map[string]string{"a": "message in F: content of a 2"},
+		},
+		"the same again": {
+			changes: []backup.Change{message("a", "F", "1"), message("a", "F", "1")},
+			counts:  backup.Counts{Listed: 1, Unchanged: 1, Items: 5},
+		},
+		"repeated, the last one wins": {
+			changes: []backup.Change{message("a", "F", "2"), message("a", "F", "3")}, opened: []string{"a", "a"},
+			counts: backup.Counts{Listed: 1, Stored: 1, Items: 5}, holds: map[string]string{"a": "message in F: content of a 3"},
+		},
+		"a move is not fetched, removal first": {
+			changes: []backup.Change{removed("a", "F"), message("a", "G", "1")},
+			counts:  backup.Counts{Listed: 1, Stored: 1, Items: 5}, holds: map[string]string{"a": "message in G: content of a 1"},
+		},
+		"a move is not fetched, removal last": {
+			changes: []backup.Change{message("a", "G", "1"), removed("a", "F")},
+			counts:  backup.Counts{Listed: 1, Stored: 1, Items: 5}, holds: map[string]string{"a": "message in G: content of a 1"},
+		},
+		"away and back": {
+			changes: []backup.Change{removed("a", "F"), message("a", "F", "1")},
+			counts:  backup.Counts{Listed: 1, Unchanged: 1, Items: 5},
+		},
+		"a removal": {
+			changes: []backup.Change{removed("a", "F")},
+			counts:  backup.Counts{Listed: 1, Gone: 1, Items: 4}, holds: map[string]string{"a": ""},
+		},
+		"a removal of what was never seen": {
+			changes: []backup.Change{removed("x", "F")},
+			counts:  backup.Counts{Listed: 1, Gone: 1, Items: 5},
+		},
+		"a late removal from a folder it left before": {
+			changes: []backup.Change{removed("a", "G")},
+			counts:  backup.Counts{Listed: 1, Unchanged: 1, Items: 5},
+		},
+		"a removed folder takes its items along": {
+			changes: []backup.Change{removed("F", "")},
+			counts:  backup.Counts{Listed: 1, Gone: 1, Dropped: 2, Items: 2}, holds: map[string]string{"F": "", "a": "", "b": ""},
+		},
+		"a removed folder whose item moved out": {
+			changes: []backup.Change{removed("F", ""), message("a", "G", "1")},
+			counts:  backup.Counts{Listed: 2, Stored: 1, Gone: 1, Dropped: 1, Items: 3}, holds: map[string]string{"F": "", "b": "", "a": "message in G: content of a 1"},
+		},
+		"gone before it could be read": {
+			changes: []backup.Change{message("gone", "F", "1")}, opened: []string{"gone"},
+			counts: backup.Counts{Listed: 1, Gone: 1, Items: 5},
+		},
+		"cannot be had": {
+			changes: []backup.Change{message("malware", "F", "1")}, opened: []string{"malware"},
+			counts: backup.Counts{Listed: 1, Skipped: 1, Items: 6}, holds: map[string]string{"malware": "message in F skipped malware"},
+		},
+		"broke off once": {
+			changes: []backup.Change{message("cut", "F", "1")}, opened: []string{"cut", "cut"},
+			counts: backup.Counts{Listed: 1, Stored: 1, Items: 6}, holds: map[string]string{"cut": "message in F: whole"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &bench{repository: shared.repository, account: name}
+			s := &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`}
+			first, err := b.run(t, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectCounts(t, first.State.Counts, backup.Counts{Listed: 5, Stored: 5, Items: 5})
+			want := b.holds(t, first)
+
+			s = &script{rounds: map[string][]backup.Change{`"one"`: c.changes}, next: `"two"`, content: hazards()}
+			second, err := b.run(t, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(s.opened)
+			if !slices.Equal(s.opened, c.opened) {
+				t.Errorf("fetched %v, want %v", s.opened, c.opened)
+			}
+			expectCounts(t, second.State.Counts, c.counts)
+			for id, text := range c.holds {
+				want[id] = text
+				if text == "" {
+					delete(want, id)
+				}
+			}
+			expect(t, b.holds(t, second), want)
+			if string(second.State.Cursor) != `"two"` || !second.State.Complete {
+				t.Errorf("the snapshot's state is %+v", second.State)
+			}
+		})
+	}
+}
+
+// hazards are items whose content is not simply there.
+func hazards() map[string]func() (io.ReadCloser, error) {
+	tries := 0
+	return map[string]func() (io.ReadCloser, error){
+		"gone": func() (io.ReadCloser, error) {
+			return nil, &backup.Error{Code: backup.CodeNotFound, Message: "no such item"}
+		},
+		"malware": func() (io.ReadCloser, error) {
+			return nil, &backup.SkipError{Reason: backup.SkipMalware, Detail: "refused"}
+		},
+		"cut": func() (io.ReadCloser, error) {
+			if tries++; tries == 1 {
+				broken := &backup.Error{Code: backup.CodeBadResponse, Message: "the body broke off", Retryable: true}
+				return io.NopCloser(io.MultiReader(strings.NewReader("wh"), iotest.ErrReader(broken))), nil
+			}
+			return io.NopCloser(strings.NewReader("whole")), nil
+		},
+	}
+}
+
+// An expired token leads to a full listing that fetches only what changed and drops what is no longer there.
+func TestTransferListsEverythingWhenTheTokenExpired(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.run(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`}); err != nil {
+		t.Fatal(err)
+	}
+	listing := []backup.Change{folderItem("F", ""), folderItem("G", ""), message("a", "F", "1"), message("c", "G", "2")}
+	s := &script{rounds: map[string][]backup.Change{"": listing}, next: `"new"`}
+	info, err := b.run(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(s.opened, []string{"c"}) {
+		t.Errorf("fetched %v", s.opened)
+	}
+	expectCounts(t, info.State.Counts, backup.Counts{Listed: 4, Stored: 1, Unchanged: 3, Dropped: 1, Resyncs: 1, Items: 4})
+}
+
+// What was fetched before a failure is not fetched again, and the failed attempt's cursor is not taken for a good one.
+func TestTransferGoesOnAfterAFailure(t *testing.T) {
+	b := newBench(t)
+	down := &backup.Error{Code: backup.CodeUnreachable, Message: "no answer", Retryable: true}
+	s := &script{rounds: map[string][]backup.Change{"": firstRound()[:4]}, next: `"bad"`, fail: down}
+	if _, err := b.run(t, s); !errors.Is(err, down) {
+		t.Fatalf("got %v", err)
+	}
+	s = &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`}
+	info, err := b.again(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(s.opened, []string{"c"}) {
+		t.Errorf("fetched %v, want only what had not been", s.opened)
+	}
+	expectCounts(t, info.State.Counts, backup.Counts{Listed: 5, Stored: 1, Unchanged: 4, Items: 5})
+}
+
+// A retry after the commit finds the snapshot and does nothing.
+func TestTransferIsDoneOncePerRun(t *testing.T) {
+	b := newBench(t)
+	first, err := b.run(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.again(t, &script{})
+	if err != nil || again.ID != first.ID {
+		t.Errorf("got %v, %v, want the snapshot %v", again.ID, err, first.ID)
+	}
+}
+
+// A failure of one item that is not its own stops the transfer, whatever else is under way.
+func TestTransferStopsAtAFailure(t *testing.T) {
+	b := newBench(t)
+	denied := &backup.Error{Code: backup.CodeThrottled, Message: "come back in ten minutes", Retryable: true}
+	changes := firstRound()
+	for i := range 500 {
+		changes = append(changes, message(fmt.Sprint("m", i), "F", "1"))
+	}
+	s := &script{rounds: map[string][]backup.Change{"": changes}, content: map[string]func() (io.ReadCloser, error){"m250": func() (io.ReadCloser, error) { return nil, denied }}}
+	if _, err := b.run(t, s); !errors.Is(err, denied) {
+		t.Fatalf("got %v", err)
+	}
+	if n := len(s.opened); n > 450 {
+		t.Errorf("%d items were fetched after all", n)
+	}
+}
