@@ -12,7 +12,7 @@ import (
 // nothing. CodeNotFound when another pass began since.
 func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, at time.Time) (accounts backup.Accounts, err error) {
 	err = s.change(ctx, "apply an import", func(tx *sql.Tx) error {
-		if err := checkPass(ctx, tx, tenant, dir, pass); err != nil {
+		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
 			return err
 		}
 		first, err := execute(ctx, tx, `UPDATE import_pass SET applied = pass, applied_at = $4
@@ -21,7 +21,7 @@ func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.Directo
 			return err
 		}
 		if first == 1 {
-			if err := apply(ctx, tx, tenant, dir, pass, at); err != nil {
+			if err := apply(ctx, tx, tenant, dir, at); err != nil {
 				return err
 			}
 		}
@@ -31,16 +31,16 @@ func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.Directo
 	return accounts, err
 }
 
-func apply(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, pass string, at time.Time) error {
+func apply(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, at time.Time) error {
 	// A page may have come after the comparison.
-	if err := markDuplicates(ctx, tx, tenant, dir, pass); err != nil {
+	if err := markDuplicates(ctx, tx, tenant, dir); err != nil {
 		return err
 	}
-	if err := execAll(ctx, tx, []any{tenant, dir, pass, micros(at)}, updateAccounts, addAccounts, preserveVanished); err != nil {
+	if err := execAll(ctx, tx, []any{tenant, dir, micros(at)}, updateAccounts, addAccounts, preserveVanished); err != nil {
 		return err
 	}
-	return execAll(ctx, tx, []any{tenant, dir, pass}, takeOverEntries, forgetEntries, markAbsent,
-		`DELETE FROM staged_entry AS s WHERE `+inPass)
+	return execAll(ctx, tx, []any{tenant, dir}, takeOverEntries, forgetEntries, markAbsent,
+		`DELETE FROM staged_entry AS s WHERE `+isStaged)
 }
 
 const (
@@ -51,14 +51,14 @@ const (
 	listedReason = `CASE WHEN s.disabled THEN 'disabled' ELSE '' END`
 )
 
-// The statements of apply, in their order; $4 is the time.
+// The statements of apply, in their order; $3 is the time.
 var (
 	// updateAccounts lets accounts follow their entries. An entry with a problem leaves its account as it is.
 	updateAccounts = `UPDATE account SET mail = ` + address + `, upn = s.upn, display_name = s.display_name, mail_key = s.mail_key, upn_key = s.upn_key,
 			state = ` + listedState + `, reason = ` + listedReason + `,
-			since = CASE WHEN account.state = ` + listedState + ` THEN account.since ELSE $4 END
+			since = CASE WHEN account.state = ` + listedState + ` THEN account.since ELSE $3 END
 		FROM staged_entry s
-		WHERE ` + inPass + ` AND s.problem = ''
+		WHERE ` + isStaged + ` AND s.problem = ''
 			AND account.tenant = s.tenant AND account.directory = s.directory AND account.entry_id = s.entry_id
 			AND (account.mail, account.upn, account.display_name, account.state, account.reason)
 				<> (` + address + `, s.upn, s.display_name, ` + listedState + `, ` + listedReason + `)`
@@ -66,18 +66,18 @@ var (
 	// addAccounts makes an account of every other entry without a problem; of a disabled one too, so that it is visible.
 	addAccounts = `INSERT INTO account (tenant, id, directory, entry_id, mail, upn, display_name, mail_key, upn_key, state, reason, since)
 		SELECT s.tenant, s.account_id, s.directory, s.entry_id, ` + address + `, s.upn, s.display_name, s.mail_key, s.upn_key,
-			` + listedState + `, ` + listedReason + `, CAST($4 AS BIGINT)
+			` + listedState + `, ` + listedReason + `, CAST($3 AS BIGINT)
 		FROM staged_entry s
-		WHERE ` + inPass + ` AND s.problem = '' AND NOT EXISTS (SELECT 1 FROM account a
+		WHERE ` + isStaged + ` AND s.problem = '' AND NOT EXISTS (SELECT 1 FROM account a
 			WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id)`
 
 	// preserveVanished keeps the data of people who are not listed any more. One who was disabled before stays preserved since then.
-	preserveVanished = `UPDATE account AS a SET since = CASE WHEN a.state = 'preserved' THEN a.since ELSE $4 END, state = 'preserved', reason = 'vanished'
+	preserveVanished = `UPDATE account AS a SET since = CASE WHEN a.state = 'preserved' THEN a.since ELSE $3 END, state = 'preserved', reason = 'vanished'
 		WHERE ` + notListed("a") + ` AND a.reason <> 'vanished'`
 
 	// takeOverEntries writes what differs.
 	takeOverEntries = `INSERT INTO directory_entry (tenant, directory, entry_id, ` + entryColumns + `, present)
-		SELECT s.tenant, s.directory, s.entry_id, ` + prefixed("s", entryColumns) + `, TRUE FROM staged_entry s WHERE ` + inPass + `
+		SELECT s.tenant, s.directory, s.entry_id, ` + prefixed("s", entryColumns) + `, TRUE FROM staged_entry s WHERE ` + isStaged + `
 		ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET dn = excluded.dn, mail = excluded.mail, upn = excluded.upn,
 			display_name = excluded.display_name, employee_id = excluded.employee_id, department = excluded.department,
 			disabled = excluded.disabled, problem = excluded.problem, present = TRUE

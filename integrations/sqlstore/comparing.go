@@ -8,10 +8,11 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// The parameters of every statement about a pass are $1 tenant, $2 directory and $3 pass.
+// The parameters of every statement about a staged listing are $1 tenant and $2 directory; which pass is staged was made sure of
+// by lockPass before.
 const (
-	// inPass: the staged entry s belongs to the pass.
-	inPass = `s.tenant = $1 AND s.directory = $2 AND s.pass = $3`
+	// isStaged: the staged entry s belongs to the listing.
+	isStaged = `s.tenant = $1 AND s.directory = $2`
 
 	// withKnown joins the staged entry s with what is known of it: its entry e and its account a.
 	withKnown = `staged_entry s
@@ -21,13 +22,13 @@ const (
 	// shielded are the ids of known entries that an entry without an id may stand for, because it has their DN. Nobody may
 	// vanish for being unreadable.
 	shielded = `SELECT k.entry_id FROM directory_entry k WHERE k.tenant = $1 AND k.directory = $2 AND k.dn IN (
-		SELECT s.dn FROM staged_entry s WHERE ` + inPass + ` AND s.entry_id LIKE '` + unidentified + `%' AND s.dn <> '')`
+		SELECT s.dn FROM staged_entry s WHERE ` + isStaged + ` AND s.entry_id LIKE '` + unidentified + `%' AND s.dn <> '')`
 )
 
-// notListed is the condition on an account or entry of the directory that the pass does not list any more.
+// notListed is the condition on an account or entry of the directory that is not listed any more.
 func notListed(table string) string {
 	return table + `.tenant = $1 AND ` + table + `.directory = $2
-		AND NOT EXISTS (SELECT 1 FROM staged_entry s WHERE ` + inPass + ` AND s.entry_id = ` + table + `.entry_id)
+		AND NOT EXISTS (SELECT 1 FROM staged_entry s WHERE ` + isStaged + ` AND s.entry_id = ` + table + `.entry_id)
 		AND ` + table + `.entry_id NOT IN (` + shielded + `)`
 }
 
@@ -38,20 +39,20 @@ var differs = `(` + prefixed("s", entryColumns) + `) <> (` + prefixed("e", entry
 // and keeps the counts for the preview.
 func (s *Store) ComparePass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) (c backup.ImportCounts, err error) {
 	err = s.change(ctx, "compare an import", func(tx *sql.Tx) error {
-		if err := checkPass(ctx, tx, tenant, dir, pass); err != nil {
+		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
 			return err
 		}
-		if err := markDuplicates(ctx, tx, tenant, dir, pass); err != nil {
+		if err := markDuplicates(ctx, tx, tenant, dir); err != nil {
 			return err
 		}
-		if c, err = countDifference(ctx, tx, tenant, dir, pass); err != nil {
+		if c, err = countDifference(ctx, tx, tenant, dir); err != nil {
 			return err
 		}
 		counts, err := json.Marshal(c)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET counts = $4 WHERE tenant = $1 AND directory = $2 AND pass = $3`, tenant, dir, pass, string(counts))
+		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET counts = $3 WHERE tenant = $1 AND directory = $2`, tenant, dir, string(counts))
 		return err
 	})
 	return c, err
@@ -63,35 +64,35 @@ func (s *Store) ComparePass(ctx context.Context, tenant string, dir backup.Direc
 // An entry with a problem leaves its account as it is, so the mail of such an account is not free for another entry
 // either: two active accounts of one mailbox would back it up twice, once under a wrong name. Whoever thereby becomes a
 // duplicate leaves his account as it is in turn, so the second statement follows the chain to its end.
-func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, pass string) error {
-	return execAll(ctx, tx, []any{tenant, dir, pass},
-		`UPDATE staged_entry AS s SET problem = '' WHERE `+inPass+` AND s.problem = 'duplicate_mail'`,
+func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind) error {
+	return execAll(ctx, tx, []any{tenant, dir},
+		`UPDATE staged_entry AS s SET problem = '' WHERE `+isStaged+` AND s.problem = 'duplicate_mail'`,
 
-		`UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+inPass+` AND s.entry_id IN (
+		`UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+isStaged+` AND s.entry_id IN (
 			SELECT claim.entry_id FROM (
 				SELECT s.entry_id, ROW_NUMBER() OVER (PARTITION BY s.mail_key ORDER BY
 					CASE WHEN a.state = 'active' THEN 0 WHEN a.state = 'preserved' THEN 1 ELSE 2 END, s.entry_id) AS place
 				FROM staged_entry s LEFT JOIN account a
 					ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.mail_key = s.mail_key
-				WHERE `+inPass+` AND s.problem = '') AS claim
+				WHERE `+isStaged+` AND s.problem = '') AS claim
 			WHERE claim.place > 1)`,
 
 		`WITH RECURSIVE held (mail_key) AS (
 			SELECT a.mail_key FROM staged_entry s
 				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active'
-				WHERE `+inPass+` AND s.problem <> ''
+				WHERE `+isStaged+` AND s.problem <> ''
 			UNION
 			SELECT a.mail_key FROM held
-				JOIN staged_entry s ON `+inPass+` AND s.mail_key = held.mail_key AND s.problem = ''
+				JOIN staged_entry s ON `+isStaged+` AND s.mail_key = held.mail_key AND s.problem = ''
 				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active'
 					AND a.mail_key <> held.mail_key)
-		UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+inPass+` AND s.problem = '' AND s.mail_key IN (SELECT mail_key FROM held)
+		UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+isStaged+` AND s.problem = '' AND s.mail_key IN (SELECT mail_key FROM held)
 			AND NOT EXISTS (SELECT 1 FROM account a WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id
 				AND a.mail_key = s.mail_key)`)
 }
 
-// countDifference counts the pass once its duplicates are marked.
-func countDifference(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, pass string) (c backup.ImportCounts, err error) {
+// countDifference counts the listing once its duplicates are marked.
+func countDifference(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind) (c backup.ImportCounts, err error) {
 	var newlyDisabled int
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*),
 			COUNT(CASE WHEN e.entry_id IS NULL THEN 1 END),
@@ -102,14 +103,14 @@ func countDifference(ctx context.Context, tx *sql.Tx, tenant string, dir backup.
 			COUNT(CASE WHEN s.problem = 'duplicate_mail' THEN 1 END),
 			COUNT(CASE WHEN s.problem = 'bad_entry' THEN 1 END),
 			COUNT(CASE WHEN s.problem = '' AND s.disabled AND a.state = 'active' THEN 1 END)
-		FROM `+withKnown+` WHERE `+inPass, tenant, dir, pass).
+		FROM `+withKnown+` WHERE `+isStaged, tenant, dir).
 		Scan(&c.Listed, &c.Added, &c.Changed, &c.Disabled, &c.Returned, &c.NoMail, &c.DuplicateMail, &c.BadEntries, &newlyDisabled)
 	if err != nil {
 		return c, err
 	}
 	c.Unchanged = c.Listed - c.Added - c.Changed
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN `+notListed("a")+` THEN 1 END)
-		FROM account a WHERE a.tenant = $1 AND a.directory = $2 AND a.state = 'active'`, tenant, dir, pass).Scan(&c.KnownActive, &c.Vanished)
+		FROM account a WHERE a.tenant = $1 AND a.directory = $2 AND a.state = 'active'`, tenant, dir).Scan(&c.KnownActive, &c.Vanished)
 	c.Leaving = c.Vanished + newlyDisabled
 	return c, err
 }

@@ -57,8 +57,8 @@ func (s *Store) previewPass(ctx context.Context, tenant string, dir backup.Direc
 		return p, err
 	}
 	defer tx.Rollback()
-	var pass, counts string
-	err = tx.QueryRowContext(ctx, `SELECT pass, counts FROM import_pass WHERE tenant = $1 AND directory = $2 AND applied <> pass`, tenant, dir).Scan(&pass, &counts)
+	var counts string
+	err = tx.QueryRowContext(ctx, `SELECT counts FROM import_pass WHERE tenant = $1 AND directory = $2 AND applied <> pass`, tenant, dir).Scan(&counts)
 	if errors.Is(err, sql.ErrNoRows) || (err == nil && counts == "") {
 		return p, nil
 	}
@@ -68,7 +68,7 @@ func (s *Store) previewPass(ctx context.Context, tenant string, dir backup.Direc
 	if err := json.Unmarshal([]byte(counts), &p.Counts); err != nil {
 		return p, err
 	}
-	rows, err := list(ctx, tx, scanDifference, differences, tenant, dir, pass, after, limit+1)
+	rows, err := list(ctx, tx, scanDifference, differences, tenant, dir, after, limit+1)
 	if err != nil {
 		return p, err
 	}
@@ -82,7 +82,7 @@ func (s *Store) previewPass(ctx context.Context, tenant string, dir backup.Direc
 	return p, nil
 }
 
-// differences lists what a pass would do, after entry id $4, at most $5.
+// differences lists what a staged listing would do, after entry id $3, at most $4.
 var differences = `SELECT kind, entry_id, ` + entryColumns + ` FROM (
 		SELECT CASE
 			WHEN s.problem <> '' THEN 'problem'
@@ -91,12 +91,12 @@ var differences = `SELECT kind, entry_id, ` + entryColumns + ` FROM (
 			WHEN e.entry_id IS NULL THEN 'added'
 			WHEN ` + differs + ` THEN 'changed'
 			ELSE '' END AS kind, s.entry_id, ` + prefixed("s", entryColumns) + `
-		FROM ` + withKnown + ` WHERE ` + inPass + ` AND s.entry_id > $4
+		FROM ` + withKnown + ` WHERE ` + isStaged + ` AND s.entry_id > $3
 		UNION ALL
 		SELECT 'vanished', e.entry_id, ` + prefixed("e", entryColumns) + `
 		FROM account a JOIN directory_entry e ON e.tenant = a.tenant AND e.directory = a.directory AND e.entry_id = a.entry_id
-		WHERE ` + notListed("a") + ` AND a.state = 'active' AND a.entry_id > $4) AS d
-	WHERE kind <> '' ORDER BY entry_id LIMIT $5`
+		WHERE ` + notListed("a") + ` AND a.state = 'active' AND a.entry_id > $3) AS d
+	WHERE kind <> '' ORDER BY entry_id LIMIT $4`
 
 // shownID hides the id that an entry without one was given.
 func shownID(id string) string {

@@ -80,7 +80,7 @@ func makePrivateFile(path string) error {
 }
 
 func openPools(path string) (*Store, error) {
-	write, err := sql.Open("sqlite", sqliteName(path, "16000"))
+	write, err := sql.Open("sqlite", sqliteName(path, "32000"))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func sqliteName(path, cacheKiB string) string {
 		"_txlock":       {"immediate"},
 		"_dqs":          {"0"},
 		"_error_rc":     {"1"},
-		"_pragma":       {"cache_size(-" + cacheKiB + ")", "journal_size_limit(67108864)"},
+		"_pragma":       {"cache_size(-" + cacheKiB + ")", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"},
 	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: settings.Encode()}).String()
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,9 +47,12 @@ type importer struct {
 	testing.TB
 	store *Store
 	dir   backup.DirectoryKind
-	pass  int
+	pass  int64
 	now   time.Time
 }
+
+// passes counts the passes of all tests: each has an id of its own, as in life.
+var passes atomic.Int64
 
 func newImporter(t testing.TB, s *Store) *importer {
 	return &importer{TB: t, store: s, dir: backup.LDAP, now: noon}
@@ -56,7 +60,7 @@ func newImporter(t testing.TB, s *Store) *importer {
 
 func (i *importer) stage(pages ...[]backup.DirectoryEntry) {
 	i.Helper()
-	i.pass++
+	i.pass = passes.Add(1)
 	i.now = i.now.Add(time.Hour)
 	must(i, i.store.BeginPass(i.Context(), acme, i.dir, i.name()))
 	for _, p := range pages {
@@ -365,7 +369,7 @@ func TestDeathBetweenStageAndApply(t *testing.T) {
 	ctx, kill := context.WithCancel(t.Context())
 	tx, err := first.store.write.BeginTx(ctx, nil)
 	must(t, err)
-	must(t, apply(ctx, tx, acme, backup.LDAP, first.name(), noon))
+	must(t, apply(ctx, tx, acme, backup.LDAP, noon))
 	kill()
 	must(t, ignoreDone(tx.Rollback()))
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
-	"errors"
 	"slices"
 	"strings"
 
@@ -22,7 +21,7 @@ const unidentified = "?"
 // entryColumns are what a directory says of an entry, in staged_entry and directory_entry alike.
 const entryColumns = `dn, mail, upn, display_name, employee_id, department, disabled, problem`
 
-const stagedColumns = `tenant, directory, pass, entry_id, ` + entryColumns + `, mail_key, upn_key, account_id`
+const stagedColumns = `tenant, directory, entry_id, ` + entryColumns + `, mail_key, upn_key, account_id`
 
 // BeginPass forgets whatever is staged for this directory and opens the pass.
 func (s *Store) BeginPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) error {
@@ -40,9 +39,9 @@ func (s *Store) BeginPass(ctx context.Context, tenant string, dir backup.Directo
 // StagePage upserts entries by id: a page may be repeated, and of two entries with one id the last wins. The pass must be
 // the directory's open one; CodeNotFound when another began since.
 func (s *Store) StagePage(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, page []backup.DirectoryEntry) error {
-	entries := prepare(tenant, dir, pass, page)
+	entries := prepare(tenant, dir, page)
 	return s.change(ctx, "stage a page of an import", func(tx *sql.Tx) error {
-		if err := checkPass(ctx, tx, tenant, dir, pass); err != nil {
+		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
 			return err
 		}
 		for chunk := range slices.Chunk(entries, stageAtOnce) {
@@ -54,11 +53,10 @@ func (s *Store) StagePage(ctx context.Context, tenant string, dir backup.Directo
 	})
 }
 
-// checkPass tells whether the pass is the directory's open one.
-func checkPass(ctx context.Context, db database, tenant string, dir backup.DirectoryKind, pass string) error {
-	var current string
-	err := db.QueryRowContext(ctx, `SELECT pass FROM import_pass WHERE tenant = $1 AND directory = $2`, tenant, dir).Scan(&current)
-	if errors.Is(err, sql.ErrNoRows) || (err == nil && current != pass) {
+// lockPass makes sure that the pass is the directory's open one until the transaction ends.
+func lockPass(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, pass string) error {
+	n, err := execute(ctx, tx, `UPDATE import_pass SET pass = pass WHERE tenant = $1 AND directory = $2 AND pass = $3`, tenant, dir, pass)
+	if err == nil && n == 0 {
 		return notFound(backup.FaultOurs, "this import is not the directory's current one: another began since", "holdfast users import "+tenant+" starts a new one")
 	}
 	return err
@@ -68,7 +66,7 @@ func checkPass(ctx context.Context, db database, tenant string, dir backup.Direc
 type staged []any
 
 // prepare makes rows of entries, one per id, because a statement may not upsert one row twice (PostgreSQL).
-func prepare(tenant string, dir backup.DirectoryKind, pass string, page []backup.DirectoryEntry) []staged {
+func prepare(tenant string, dir backup.DirectoryKind, page []backup.DirectoryEntry) []staged {
 	at := make(map[string]int, len(page))
 	rows := make([]staged, 0, len(page))
 	for _, e := range page {
@@ -79,18 +77,18 @@ func prepare(tenant string, dir backup.DirectoryKind, pass string, page []backup
 			at[id] = i
 			rows = append(rows, nil)
 		}
-		rows[i] = stagedRow(tenant, dir, pass, id, e)
+		rows[i] = stagedRow(tenant, dir, id, e)
 	}
 	return rows
 }
 
-func stagedRow(tenant string, dir backup.DirectoryKind, pass, id string, e backup.DirectoryEntry) staged {
+func stagedRow(tenant string, dir backup.DirectoryKind, id string, e backup.DirectoryEntry) staged {
 	mail, upn := strings.TrimSpace(clean(e.Mail)), strings.TrimSpace(clean(e.UPN))
 	key := mail
 	if key == "" {
 		key = upn
 	}
-	return staged{tenant, string(dir), pass, id, clean(e.DN), mail, upn, clean(e.DisplayName), clean(e.EmployeeID), clean(e.Department), e.Disabled,
+	return staged{tenant, string(dir), id, clean(e.DN), mail, upn, clean(e.DisplayName), clean(e.EmployeeID), clean(e.Department), e.Disabled,
 		string(problem(e, key)), strings.ToLower(key), strings.ToLower(upn), accountID(tenant, dir, id)}
 }
 
@@ -138,7 +136,7 @@ func clean(s string) string {
 // stage upserts rows with different ids. What is staged already in the same words is not written again.
 func stage(ctx context.Context, tx *sql.Tx, rows []staged) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO staged_entry (`+stagedColumns+`) VALUES `+placeholders(len(rows), len(rows[0]))+`
-		ON CONFLICT (tenant, directory, pass, entry_id) DO UPDATE SET dn = excluded.dn, mail = excluded.mail, upn = excluded.upn,
+		ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET dn = excluded.dn, mail = excluded.mail, upn = excluded.upn,
 			display_name = excluded.display_name, employee_id = excluded.employee_id, department = excluded.department,
 			disabled = excluded.disabled, problem = excluded.problem, mail_key = excluded.mail_key, upn_key = excluded.upn_key
 		WHERE (`+prefixed("staged_entry", entryColumns)+`) <> (`+prefixed("excluded", entryColumns)+`)`, slices.Concat(rows...)...)

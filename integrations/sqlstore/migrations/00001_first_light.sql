@@ -75,13 +75,13 @@ CREATE TABLE receipt (
     UNIQUE (tenant, nonce)
 );
 
--- The one listing per directory that is staged or was applied last.
+-- Each directory has one staged listing at most; which one that is, and which one was applied last, stands here.
 CREATE TABLE import_pass (
-    tenant    TEXT   NOT NULL,
-    directory TEXT   NOT NULL,
-    pass      TEXT   NOT NULL,
-    counts    TEXT   NOT NULL, -- JSON of backup.ImportCounts once compared
-    applied   TEXT   NOT NULL, -- the pass that was applied last
+    tenant     TEXT   NOT NULL,
+    directory  TEXT   NOT NULL,
+    pass       TEXT   NOT NULL,
+    counts     TEXT   NOT NULL, -- JSON of backup.ImportCounts once compared
+    applied    TEXT   NOT NULL, -- the pass that was applied last
     applied_at BIGINT NOT NULL,
     PRIMARY KEY (tenant, directory)
 );
@@ -89,7 +89,6 @@ CREATE TABLE import_pass (
 CREATE TABLE staged_entry (
     tenant       TEXT    NOT NULL,
     directory    TEXT    NOT NULL,
-    pass         TEXT    NOT NULL,
     entry_id     TEXT    NOT NULL,
     dn           TEXT    NOT NULL,
     mail         TEXT    NOT NULL,
@@ -102,9 +101,9 @@ CREATE TABLE staged_entry (
     mail_key     TEXT    NOT NULL, -- the address in lower case: mail, else UPN
     upn_key      TEXT    NOT NULL, -- the UPN in lower case
     account_id   TEXT    NOT NULL, -- of the account, should the entry become one
-    PRIMARY KEY (tenant, directory, pass, entry_id)
+    PRIMARY KEY (tenant, directory, entry_id)
 );
-CREATE INDEX staged_entry_mail ON staged_entry (tenant, directory, pass, mail_key);
+CREATE INDEX staged_entry_mail ON staged_entry (tenant, directory, mail_key);
 
 -- What the directory said last. An entry that vanished stays as long as it has an account; it is not present then.
 CREATE TABLE directory_entry (
