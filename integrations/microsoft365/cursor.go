@@ -26,6 +26,7 @@ type mailCursor struct {
 type driveCursor struct {
 	Version int    `json:"v"`
 	Drive   string `json:"drive"`
+	Root    string `json:"root"`
 	Link    string `json:"link"`
 }
 
@@ -50,7 +51,7 @@ func readDriveCursor(raw json.RawMessage, drive string) (driveCursor, error) {
 	if err := decodeCursor(raw, &c); err != nil {
 		return c, err
 	}
-	if c.Version != cursorVersion || c.Drive != drive || c.Link == "" {
+	if c.Version != cursorVersion || c.Drive != drive || c.Root == "" || c.Link == "" {
 		return c, cursorExpired("the last backup's cursor is of another drive or version", nil)
 	}
 	return c, nil

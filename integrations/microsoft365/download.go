@@ -46,7 +46,7 @@ func (f *download) locate() error {
 	if err := entry(raw, &i); err != nil {
 		return err
 	}
-	item, err := i.item(raw)
+	item, err := i.item(raw, f.drive.top())
 	switch {
 	case err != nil:
 		return err

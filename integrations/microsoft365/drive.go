@@ -18,7 +18,7 @@ const (
 	driveParallel = 4
 	// driveSelect is what is kept of an item. It leaves the download address out: that is a credential.
 	driveSelect = "id,name,size,eTag,cTag,createdDateTime,lastModifiedDateTime,createdBy,lastModifiedBy,parentReference,fileSystemInfo," +
-		"file,folder,package,remoteItem,bundle,malware,deleted,root,shared,specialFolder,description,webUrl"
+		"file,folder,package,remoteItem,malware,deleted,root,shared,specialFolder,webUrl"
 )
 
 // drive is the OneDrive of one account. A file's version is its cTag, which changes with the content, and its meta version the eTag,
@@ -28,6 +28,8 @@ type drive struct {
 	id string
 
 	mu sync.Mutex
+	// root is the folder that holds everything; what is in it stands at the top.
+	root string
 	// disagreed are the items whose content did not agree with its metadata once. The second time they are skipped.
 	disagreed map[string]bool
 }
@@ -66,24 +68,22 @@ func (d *drive) judge(ctx context.Context, err error) error {
 	return err
 }
 
-// Changes follows the one flat list of a drive: the root, folders and files, with their parents by id.
+// Changes follows the one flat list of a drive: folders and files, with their parents by id. The root itself is left out, like that of
+// a mailbox.
 func (d *drive) Changes(ctx context.Context, cursor json.RawMessage, yield func(backup.Change) error) (json.RawMessage, error) {
-	link := d.at("$select="+driveSelect, "root", "delta")
-	if len(cursor) > 0 {
-		at, err := readDriveCursor(cursor, d.id)
-		if err != nil {
-			return nil, err
-		}
-		if link, err = d.client.endpoints.restore(at.Link); err != nil {
-			return nil, cursorExpired("the last backup's cursor leads elsewhere", err)
-		}
+	at, link, err := d.begin(ctx, cursor)
+	if err != nil {
+		return nil, d.judge(ctx, err)
 	}
 	end, err := d.client.deltaRound(ctx, link, nil, func(raw json.RawMessage) error {
 		var i driveItem
 		if err := entry(raw, &i); err != nil {
 			return err
 		}
-		change, err := i.change(raw)
+		if i.Root != nil || i.ID == at.Root {
+			return nil
+		}
+		change, err := i.change(raw, at.Root)
 		if err != nil {
 			return err
 		}
@@ -92,11 +92,40 @@ func (d *drive) Changes(ctx context.Context, cursor json.RawMessage, yield func(
 	if err != nil {
 		return nil, d.judge(ctx, err)
 	}
-	short, err := d.client.endpoints.shorten(end)
-	if err != nil {
+	if at.Link, err = d.client.endpoints.shorten(end); err != nil {
 		return nil, badResponse(err.Error(), nil)
 	}
-	return encodeCursor(driveCursor{Version: cursorVersion, Drive: d.id, Link: short})
+	return encodeCursor(at)
+}
+
+// begin reads the cursor, or finds the drive's root for a full listing, and gives the first link.
+func (d *drive) begin(ctx context.Context, cursor json.RawMessage) (at driveCursor, link string, err error) {
+	if len(cursor) > 0 {
+		if at, err = readDriveCursor(cursor, d.id); err != nil {
+			return at, "", err
+		}
+		if link, err = d.client.endpoints.restore(at.Link); err != nil {
+			return at, "", cursorExpired("the last backup's cursor leads elsewhere", err)
+		}
+	} else {
+		var root driveItem
+		if err := d.client.readJSON(ctx, call{url: d.at("$select=id", "root")}, &root); err != nil {
+			return at, "", err
+		}
+		at = driveCursor{Version: cursorVersion, Drive: d.id, Root: root.ID}
+		link = d.at("$select="+driveSelect, "root", "delta")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.root = at.Root
+	return at, link, nil
+}
+
+// top is the root's id as far as it is known.
+func (d *drive) top() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.root
 }
 
 // Open fetches a file's present state and content. The reader compares length and quickXorHash at the end. Contents up to the window
@@ -183,21 +212,21 @@ func (i *driveItem) key() string { return i.ID }
 
 // change makes the entry a change. A removal names no parent: an item of a drive is in one place only, and the one that the marker
 // names need not be the one known from the last backup.
-func (i *driveItem) change(raw json.RawMessage) (backup.Change, error) {
+func (i *driveItem) change(raw json.RawMessage, root string) (backup.Change, error) {
 	if i.Deleted != nil {
 		return backup.Change{Removed: true, Item: backup.Item{ID: i.ID}}, nil
 	}
-	item, err := i.item(raw)
+	item, err := i.item(raw, root)
 	return backup.Change{Item: item}, err
 }
 
-func (i *driveItem) item(raw json.RawMessage) (backup.Item, error) {
+func (i *driveItem) item(raw json.RawMessage, root string) (backup.Item, error) {
 	meta, err := withoutAddresses(raw)
 	if err != nil {
 		return backup.Item{}, badResponse("an entry of Microsoft Graph is not what it should be", nil)
 	}
 	item := backup.Item{ID: i.ID, Kind: backup.File, Parent: i.Parent.ID, Name: i.Name, MetaVersion: i.ETag, Modified: i.Modified, Size: -1, Meta: meta}
-	if i.Root != nil {
+	if i.Parent.ID == root {
 		item.Parent = ""
 	}
 	item.Skip = i.skip()

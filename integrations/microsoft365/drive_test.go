@@ -34,7 +34,7 @@ func checkPage(t *testing.T, body []byte) {
 		if entry(raw, &i) != nil {
 			continue
 		}
-		c, err := i.change(raw)
+		c, err := i.change(raw, "root")
 		if err != nil {
 			continue
 		}
@@ -138,16 +138,16 @@ func TestDriveItems(t *testing.T) {
 		}
 	}
 	want := []string{
-		"root|folder||root||e0|-1|||false", "dir|folder|root|Plans||e1|-1|||false", "file|file|dir|a.docx|c2|e2|7|quickxor:q||false", "empty|file|dir|0|||0|||false",
-		"note|file|root|Notebook|||-1||package|false", "link|file|root|Shared|||-1||shortcut|false", "virus|file|root|x.exe|||-1||malware|false", "gone||||||0|||true",
+		"dir|folder||Plans||e1|-1|||false", "file|file|dir|a.docx|c2|e2|7|quickxor:q||false", "empty|file|dir|0|||0|||false",
+		"note|file||Notebook|||-1||package|false", "link|file||Shared|||-1||shortcut|false", "virus|file||x.exe|||-1||malware|false", "gone||||||0|||true",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if !changes[2].Item.Modified.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
-		t.Error(changes[2].Item.Modified)
+	if !changes[1].Item.Modified.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
+		t.Error(changes[1].Item.Modified)
 	}
-	if string(next) != `{"v":1,"drive":"b!drive","link":"/drives/b%21drive/root/delta?token=3"}` {
+	if string(next) != `{"v":1,"drive":"b!drive","root":"root","link":"/drives/b%21drive/root/delta?token=3"}` {
 		t.Errorf("cursor %s", next)
 	}
 }

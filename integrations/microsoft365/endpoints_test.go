@@ -101,9 +101,9 @@ func TestPoisonedCursors(t *testing.T) {
 	x.contents.HandleFunc("/", func(http.ResponseWriter, *http.Request) { t.Error("the other host was asked") })
 	evil := x.contentServer.URL
 	for _, cursor := range []string{
-		`{`, `[]`, `{"v":2,"drive":"b!drive","link":"/x"}`, `{"v":1,"drive":"b!other","link":"/x"}`, `{"v":1,"drive":"b!drive","link":""}`,
-		`{"v":1,"drive":"b!drive","link":"` + evil + `/v1.0/x"}`, `{"v":1,"drive":"b!drive","link":"@evil.test/x"}`, `{"v":1,"drive":"b!drive","link":"//evil.test/x"}`,
-		`{"v":1,"drive":"b!drive","link":"/../beta/x"}`, `{"v":1,"drive":"b!drive","link":"/x","more":1}`,
+		`{`, `[]`, `{"v":2,"drive":"b!drive","root":"r","link":"/x"}`, `{"v":1,"drive":"b!other","root":"r","link":"/x"}`, `{"v":1,"drive":"b!drive","root":"r","link":""}`,
+		`{"v":1,"drive":"b!drive","root":"r","link":"` + evil + `/v1.0/x"}`, `{"v":1,"drive":"b!drive","root":"r","link":"@evil.test/x"}`, `{"v":1,"drive":"b!drive","root":"r","link":"//evil.test/x"}`,
+		`{"v":1,"drive":"b!drive","root":"r","link":"/../beta/x"}`, `{"v":1,"drive":"b!drive","root":"r","link":"/x","more":1}`,
 	} {
 		_, _, err := collect(t, x.source(backup.Drive), []byte(cursor))
 		wantCode(t, err, backup.CodeCursorExpired)
@@ -141,9 +141,9 @@ func TestBrokenPages(t *testing.T) {
 }
 
 func FuzzCursor(f *testing.F) {
-	f.Add([]byte(`{"v":1,"drive":"d","link":"/drives/d/root/delta?token=x"}`))
+	f.Add([]byte(`{"v":1,"drive":"d","root":"r","link":"/drives/d/root/delta?token=x"}`))
 	f.Add([]byte(`{"v":1,"user":"u","folders":"/users/u","messages":{"f":"/x?y=z","g":""}}`))
-	f.Add([]byte(`{"v":1,"drive":"d","link":"/..//evil.test"}`))
+	f.Add([]byte(`{"v":1,"drive":"d","root":"r","link":"/..//evil.test"}`))
 	e, err := newEndpoints(backup.Microsoft365Config{})
 	if err != nil {
 		f.Fatal(err)

@@ -109,7 +109,7 @@ func (m *mailbox) start(kept, full string) (string, error) {
 
 // folderRound follows the folder tree. Afterwards at.Messages has an entry for every folder there is.
 func (m *mailbox) folderRound(ctx context.Context, at *mailCursor, yield func(backup.Change) error) error {
-	link, err := m.start(at.Folders, m.at("$select="+folderSelect, "mailFolders", "delta"))
+	link, err := m.start(at.Folders, m.at("includeHiddenFolders=true&$select="+folderSelect, "mailFolders", "delta"))
 	if err != nil {
 		return err
 	}

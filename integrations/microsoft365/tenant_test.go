@@ -74,6 +74,7 @@ func newTenant(t *testing.T) *tenant {
 	x.graph.HandleFunc("GET /users/{user}", answer(`{"id":"`+testUser+`","userPrincipalName":"anna@contoso.test"}`))
 	x.graph.HandleFunc("GET /users/{user}/mailFolders/msgfolderroot", answer(`{"id":"root"}`))
 	x.graph.HandleFunc("GET /users/{user}/drive", answer(`{"id":"b!drive"}`))
+	x.graph.HandleFunc("GET /drives/{drive}/root", answer(`{"id":"root"}`))
 	return x
 }
 
