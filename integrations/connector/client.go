@@ -14,32 +14,32 @@ import (
 )
 
 const (
-	callTime = 15 * time.Second // a call other than a poll
-	pollTime = 40 * time.Second // a poll: longer than any gateway holds one
+	callTime = 15 * time.Second // a call; a poll may take what the gateway says it waits, and this
+	maxPoll  = 2 * time.Minute  // what a gateway may say
 	// maxReply bounds what a gateway may send: maxHandOut requests and some slack, in bytes.
 	maxReply = (maxHandOut + 1) * maxMessage
 )
 
-// client calls one gateway in the name of one connector.
+// client calls one gateway in the name of one connector. hello and poll are for one goroutine, the other calls for any.
 type client struct {
 	key  *KeyFile
 	now  func() time.Time
 	http *http.Client
+	wait time.Duration // how long the gateway holds a poll, by its hello
 }
 
 // newClient trusts the pinned CA alone, goes through the proxy of the environment (HTTPS_PROXY, NO_PROXY) and follows no redirects.
 func newClient(k *KeyFile, now func() time.Time) *client {
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		TLSClientConfig:       &tls.Config{RootCAs: k.pool(), MinVersion: tls.VersionTLS13},
-		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second}, // finds a dead connection
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: pollTime,
-		IdleConnTimeout:       90 * time.Second,
-		MaxConnsPerHost:       2 * maxHandOut,
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     &tls.Config{RootCAs: k.pool(), MinVersion: tls.VersionTLS13},
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second}, // finds a dead connection
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     90 * time.Second,
+		MaxConnsPerHost:     2 * maxHandOut,
 	}
-	return &client{k, now, &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+	return &client{key: k, now: now, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return errors.New("the gateway redirects, which a gateway never does")
 	}}}
 }
@@ -54,13 +54,14 @@ func (c *client) hello(ctx context.Context) error {
 	if reply.Version != Version {
 		return fmt.Errorf("the gateway speaks version %d, this connector %d", reply.Version, Version)
 	}
+	c.wait = time.Duration(min(max(reply.Poll, 0), maxPoll.Milliseconds())) * time.Millisecond
 	return nil
 }
 
 // poll returns the requests that wait, or none after the gateway's waiting time.
 func (c *client) poll(ctx context.Context) ([]json.RawMessage, error) {
 	var reply pollReply
-	err := c.call(ctx, pollTime, pollPath, []byte("{}"), &reply)
+	err := c.call(ctx, c.wait+callTime, pollPath, []byte("{}"), &reply)
 	return reply.Requests, err
 }
 
