@@ -23,10 +23,10 @@ const (
 
 // BackupSchedule is when backups happen.
 type BackupSchedule struct {
-	Every  time.Duration `json:"every"`
-	Jitter time.Duration `json:"jitter"`
-	Paused bool          `json:"paused"`
-	Note   string        `json:"note,omitempty"`
+	Every  backup.Duration `json:"every"`
+	Jitter backup.Duration `json:"jitter"`
+	Paused bool            `json:"paused"`
+	Note   string          `json:"note,omitempty"`
 	// Next is the next planned start; zero while paused.
 	Next time.Time `json:"next,omitzero"`
 	// Running is the workflow id of the run under way, empty when there is none.
@@ -42,10 +42,10 @@ func (c *Client) BackupSchedule(ctx context.Context, tenant string, app backup.A
 	if err != nil {
 		return BackupSchedule{}, err
 	}
-	s := BackupSchedule{Jitter: d.Schedule.Spec.Jitter, Paused: d.Schedule.State.Paused, Note: d.Schedule.State.Note,
+	s := BackupSchedule{Jitter: backup.Duration(d.Schedule.Spec.Jitter), Paused: d.Schedule.State.Paused, Note: d.Schedule.State.Note,
 		Running: running(d), Skipped: d.Info.NumActionsSkippedOverlap, Missed: d.Info.NumActionsMissedCatchupWindow}
 	if i := d.Schedule.Spec.Intervals; len(i) > 0 {
-		s.Every = i[0].Every
+		s.Every = backup.Duration(i[0].Every)
 	}
 	if next := d.Info.NextActionTimes; len(next) > 0 && !s.Paused {
 		s.Next = next[0]

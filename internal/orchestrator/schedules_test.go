@@ -40,7 +40,7 @@ func testSchedulesKept(t *testing.T, c *orchestrator.Client) {
 		t.Error("a change made a new schedule")
 	}
 	s := must(c.BackupSchedule(ctx, "kept", app))(t)
-	if s.Every != 4*time.Hour || s.Jitter != 24*time.Minute || !s.Paused || s.Note != "anna: moving house" || !s.Next.IsZero() {
+	if s.Every != backup.Duration(4*time.Hour) || s.Jitter != backup.Duration(24*time.Minute) || !s.Paused || s.Note != "anna: moving house" || !s.Next.IsZero() {
 		t.Errorf("after the change: %+v", s)
 	}
 	second := must(h.Describe(ctx))(t)
