@@ -15,6 +15,7 @@ type importing struct {
 	in     ImportPeopleInput
 	board  *board
 	pass   activities.PassInput
+	why    string // the removals need an approval
 	result ImportPeopleResult
 }
 
@@ -41,7 +42,7 @@ func (i *importing) setUp(ctx workflow.Context) (err error) {
 	i.result.Pass = workflow.GetInfo(ctx).WorkflowExecution.RunID
 	var resume *TaskBoard
 	if r := i.in.Resume; r != nil {
-		i.result.Pass, i.result.Counts, resume = r.Pass, r.Counts, &r.Board
+		i.result.Pass, i.result.Counts, i.why, resume = r.Pass, r.Counts, r.Why, &r.Board
 	}
 	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.result.Pass}
 	i.board, err = openBoard(ctx, &board{speaker: speaker{i.in.Tenant}, heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
@@ -53,7 +54,7 @@ func (i *importing) setUp(ctx workflow.Context) (err error) {
 
 func (i *importing) run(ctx workflow.Context) error {
 	if i.in.Resume != nil {
-		return i.approveAndApply(ctx, activities.CompareResult{Counts: i.result.Counts})
+		return i.approveAndApply(ctx)
 	}
 	if err := i.read(ctx); err != nil {
 		return err
@@ -67,7 +68,8 @@ func (i *importing) run(ctx workflow.Context) error {
 	}
 	i.reportProblems(ctx, compared.Counts)
 	if compared.Verdict == backup.ImportApprove {
-		return i.approveAndApply(ctx, compared)
+		i.why = compared.Why
+		return i.approveAndApply(ctx)
 	}
 	return i.apply(ctx)
 }
@@ -124,9 +126,9 @@ func (i *importing) reportProblems(ctx workflow.Context, c backup.ImportCounts) 
 }
 
 // approveAndApply lets a second person decide on a difference that would remove many.
-func (i *importing) approveAndApply(ctx workflow.Context, compared activities.CompareResult) error {
+func (i *importing) approveAndApply(ctx workflow.Context) error {
 	err := i.board.pass(ctx, gate{name: backup.TaskRemovals, actions: judge, requestedBy: i.in.RequestedBy,
-		asks: backup.Verdict{Code: backup.CodeRemovalThreshold, Fault: backup.FaultCustomer, Detail: compared.Why,
+		asks: backup.Verdict{Code: backup.CodeRemovalThreshold, Fault: backup.FaultCustomer, Detail: i.why,
 			Hint: "holdfast users preview " + i.in.Tenant + " shows who; nothing is deleted by an approval, their data is kept"}})
 	if err != nil {
 		return err
@@ -157,6 +159,6 @@ func (i *importing) continueAsNew(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	i.in.Resume = &ImportBoard{Pass: i.result.Pass, Counts: i.result.Counts, Board: *carried}
+	i.in.Resume = &ImportBoard{Pass: i.result.Pass, Counts: i.result.Counts, Why: i.why, Board: *carried}
 	return workflow.NewContinueAsNewError(ctx, ImportPeopleName, i.in)
 }

@@ -74,7 +74,9 @@ type ImportPeopleInput struct {
 type ImportBoard struct {
 	Pass   string
 	Counts backup.ImportCounts
-	Board  TaskBoard
+	// Why says what is to be approved.
+	Why   string
+	Board TaskBoard
 }
 
 // ImportPeopleResult is the difference and what stands after it.

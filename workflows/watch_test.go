@@ -1,0 +1,183 @@
+package workflows
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
+
+// connectors is a watch whose reports a test sends; rechecks are counted at the workflows that would wait.
+type connectors struct {
+	*stage
+	rechecks []string
+}
+
+func newConnectors(t *testing.T) *connectors {
+	c := &connectors{stage: newStage(t, watchAcme)}
+	for _, id := range []string{keyAcme, onboardAcme} {
+		c.OnSignalExternalWorkflow("default-test-namespace", id, "", RecheckSignal, "a connector of acme connected").Return(
+			func(_, id, _, _ string, _ any) error { c.rechecks = append(c.rechecks, id); return nil }).Maybe()
+	}
+	return c
+}
+
+func (c *connectors) report(at time.Duration, name string, session int64, connected bool) {
+	c.after(at, func() {
+		c.SignalWorkflow(ConnectorSignal, ConnectorReport{Connector: name, Session: session, Connected: connected, At: c.Now()})
+	})
+}
+
+func (c *connectors) run(until time.Duration, in WatchConnectorsInput) {
+	c.after(until, c.CancelWorkflow)
+	in.Tenant, in.App = "acme", backup.Microsoft365
+	c.ExecuteWorkflow(WatchConnectors, in)
+}
+
+func TestALostConnectorIsAlertedRemindedAndResolved(t *testing.T) {
+	c := newConnectors(t)
+	c.report(0, "c1", 1, true)
+	c.report(time.Hour, "c1", 1, false)
+	c.after(time.Hour+5*time.Second, func() {
+		if got := c.alerts(); len(got) != 0 {
+			t.Errorf("alerted after five seconds: %v", got)
+		}
+	})
+	c.after(time.Hour+11*time.Second, func() {
+		if got := c.alerts(); !slices.Equal(got, []string{"not_connected key"}) {
+			t.Errorf("open alerts %v", got)
+		}
+	})
+	c.after(time.Hour+3*day1+time.Minute, func() {
+		if n := c.raised("not_connected key"); n != 4 {
+			t.Errorf("told %d times in three days", n)
+		}
+	})
+	c.report(4*day1, "c1", 2, true)
+	c.run(5*day1, WatchConnectorsInput{})
+	if got := c.alerts(); len(got) != 0 {
+		t.Errorf("alerts still open: %v", got)
+	}
+	if want := []string{keyAcme, onboardAcme, keyAcme, onboardAcme}; !slices.Equal(c.rechecks, want) {
+		t.Errorf("rechecks %v", c.rechecks)
+	}
+}
+
+// A connector that is lost twenty times in twenty minutes, each time shorter than the damping, is no news; longer losses are.
+func TestFlappingRaisesNothing(t *testing.T) {
+	for lost, want := range map[time.Duration]int{damping - time.Second: 0, damping + time.Second: 40} {
+		c := newConnectors(t)
+		for i := range 20 {
+			at := time.Duration(i) * time.Minute
+			c.report(at, "c1", int64(i+1), true)
+			c.report(at+time.Minute-lost, "c1", int64(i+1), false)
+		}
+		c.report(20*time.Minute, "c1", 21, true)
+		c.run(time.Hour, WatchConnectorsInput{})
+		if got := c.told(); len(got) != want {
+			t.Errorf("lost for %s twenty times told %d times: %v", lost, len(got), got)
+		}
+		if got := c.alerts(); len(got) != 0 {
+			t.Errorf("alerts still open: %v", got)
+		}
+	}
+}
+
+func TestReportsOutOfOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		reports []ConnectorReport
+		want    bool
+	}{
+		"loss of an older session":   {[]ConnectorReport{{Session: 2, Connected: true}, {Session: 1, Connected: false}}, true},
+		"connect after its own loss": {[]ConnectorReport{{Session: 2, Connected: false}, {Session: 2, Connected: true}}, false},
+		"repeated loss":              {[]ConnectorReport{{Session: 1, Connected: true}, {Session: 1}, {Session: 1}}, false},
+		"newer session":              {[]ConnectorReport{{Session: 1, Connected: false}, {Session: 2, Connected: true}}, true},
+		"older connect":              {[]ConnectorReport{{Session: 3, Connected: false}, {Session: 2, Connected: true}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &watch{}
+			for _, r := range c.reports {
+				r.Connector = "c1"
+				w.take(r)
+			}
+			if len(w.in.Reports) != 1 || w.in.Reports[0].Connected != c.want {
+				t.Errorf("known is %+v", w.in.Reports)
+			}
+		})
+	}
+}
+
+func TestOneOfTwoConnectorsIsEnough(t *testing.T) {
+	c := newConnectors(t)
+	c.report(0, "c2", 1, true)
+	c.report(time.Second, "c1", 1, true)
+	c.report(time.Hour, "c1", 1, false)
+	c.after(2*time.Hour, func() {
+		value, err := c.QueryWorkflow(ConnectorsQuery)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reports []ConnectorReport
+		if err := value.Get(&reports); err != nil || len(reports) != 2 || reports[0].Connector != "c1" || reports[0].Connected || !reports[1].Connected {
+			t.Errorf("the query answers %+v, %v", reports, err)
+		}
+	})
+	c.run(2*day1, WatchConnectorsInput{})
+	if got := c.told(); len(got) != 0 {
+		t.Errorf("told %v", got)
+	}
+}
+
+func TestTheWatchIsBounded(t *testing.T) {
+	w := &watch{}
+	for i := range 10 * maxConnectors {
+		w.take(ConnectorReport{Connector: string(rune('a'+i%26)) + time.Duration(i).String(), Session: 1})
+	}
+	if len(w.in.Reports) != maxConnectors {
+		t.Errorf("%d connectors are kept", len(w.in.Reports))
+	}
+}
+
+func TestTheWatchContinuesAsNew(t *testing.T) {
+	c := newConnectors(t)
+	c.report(0, "c1", 1, true)
+	c.report(time.Hour, "c1", 1, false)
+	c.after(2*time.Hour, func() {
+		// Three reports come with the event that makes it continue: none is lost.
+		for i := range int64(3) {
+			c.SignalWorkflowSkippingWorkflowTask(ConnectorSignal, ConnectorReport{Connector: "c2", Session: i + 1, Connected: true})
+			c.SignalWorkflowSkippingWorkflowTask(ConnectorSignal, ConnectorReport{Connector: "c2", Session: i + 1, Connected: false})
+		}
+	})
+	c.after(2*time.Hour+time.Second, func() {
+		c.SetContinueAsNewSuggested(true)
+		c.SignalWorkflow(ConnectorSignal, ConnectorReport{Connector: "c1"})
+	})
+	c.run(3*time.Hour, WatchConnectorsInput{})
+	var next *workflow.ContinueAsNewError
+	if err := c.GetWorkflowError(); !asContinue(err, &next) {
+		t.Fatalf("ends with %v", err)
+	}
+	var in WatchConnectorsInput
+	decodeInput(t, next, &in)
+	if len(in.Reports) != 2 || in.Reports[1].Session != 3 || in.Reports[1].Connected || in.Lost.IsZero() || in.Raised.IsZero() {
+		t.Errorf("carried %+v", in)
+	}
+
+	again := newConnectors(t)
+	again.SetStartTime(in.Raised.Add(time.Hour))
+	again.open["not_connected key"] = 1
+	again.after(23*time.Hour+time.Minute, func() {
+		if n := again.raised("not_connected key"); n != 2 {
+			t.Errorf("told %d times a day after the first", n)
+		}
+	})
+	again.report(day1, "c1", 2, true)
+	again.run(2*day1, in)
+	if got := again.alerts(); len(got) != 0 {
+		t.Errorf("alerts still open: %v", got)
+	}
+}
