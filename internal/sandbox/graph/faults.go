@@ -44,7 +44,8 @@ var faultKinds = []FaultKind{FaultThrottle, FaultUnavailable, FaultUnauthorized,
 // Fault is an order to misbehave. It stands until it is used up or cleared.
 type Fault struct {
 	Kind FaultKind `json:"kind"`
-	// On, User and Item narrow it to a kind of call, a person (id, UPN or mail) and an item id; empty means any.
+	// On, User and Item narrow it to a kind of call, a person (id, UPN or mail) and an item id; empty means any. The token
+	// endpoint is struck only when On names it, so that an order meant for Graph is not used up by a login.
 	On   Call   `json:"on,omitempty"`
 	User string `json:"user,omitempty"`
 	Item string `json:"item,omitempty"`
@@ -122,7 +123,7 @@ func (f *faults) strikeItem(on Call, upn, item string, kinds ...FaultKind) (Faul
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, o := range f.list {
-		if !slices.Contains(kinds, o.Kind) || o.On != "" && o.On != on || o.User != "" && !strings.EqualFold(o.User, upn) || o.Item != "" && o.Item != item {
+		if !slices.Contains(kinds, o.Kind) || !o.concerns(on, upn, item) {
 			continue
 		}
 		o.seen++
@@ -136,6 +137,13 @@ func (f *faults) strikeItem(on Call, upn, item string, kinds ...FaultKind) (Faul
 		return *o, true
 	}
 	return Fault{}, false
+}
+
+func (o *Fault) concerns(on Call, upn, item string) bool {
+	if o.On != on && (o.On != "" || on == CallToken) {
+		return false
+	}
+	return (o.User == "" || strings.EqualFold(o.User, upn)) && (o.Item == "" || o.Item == item)
 }
 
 // delay waits as FaultSlow says, or until the caller hangs up.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -246,9 +247,22 @@ func compressed(w http.ResponseWriter, r *http.Request, kind Call) (http.Respons
 	}
 	w.Header().Set("Content-Encoding", "gzip")
 	w.Header().Set("Vary", "Accept-Encoding")
-	z := gzip.NewWriter(w)
-	return gzipWriter{w, z}, func() { z.Close() }
+	z := compressors.Get().(*gzip.Writer)
+	z.Reset(w)
+	return gzipWriter{w, z}, func() {
+		z.Close()
+		compressors.Put(z)
+	}
 }
+
+// compressors are kept because each is most of a megabyte.
+var compressors = sync.Pool{New: func() any {
+	z, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	return z
+}}
 
 type gzipWriter struct {
 	http.ResponseWriter

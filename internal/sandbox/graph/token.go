@@ -145,6 +145,7 @@ const maxForm = 64 << 10
 
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	s.calls.add(CallToken)
+	s.delay(r, CallToken, "")
 	if f, hit := s.faults.strike(CallToken, "", FaultThrottle, FaultUnavailable); hit {
 		w.Header().Set("Retry-After", fmt.Sprint(f.RetryAfter))
 		s.writeAADError(w, r, &aadError{f.status(), "temporarily_unavailable", 50196, "The server terminated an operation because it encountered a client request loop."})
