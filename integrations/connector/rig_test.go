@@ -65,7 +65,7 @@ func newRig(t testing.TB, box testBox, change ...func(*GatewayOptions)) *rig {
 	worker, err := NewIdentity()
 	must(t, err)
 	core, logs := observer.New(zapcore.DebugLevel)
-	r := &rig{t: t, box: box, ca: ca, worker: worker, logs: logs, log: zap.New(core), presence: &presenceLog{news: make(chan struct{}, 1000)},
+	r := &rig{t: t, box: box, ca: ca, worker: worker, logs: logs, log: zap.New(core), presence: &presenceLog{},
 		tenant: backup.Tenant{ID: "acme", Key: backup.KeyConfig{Method: backup.KeyByConnector}}, ekey: []byte("canary-ekey-0123456789-abcdefghi")[:backup.EKeySize]}
 	r.options = GatewayOptions{PollFor: time.Second, Log: r.log}
 	for _, c := range change {
@@ -217,7 +217,6 @@ type presenceLog struct {
 	refuse  int
 	tries   int
 	reports []backup.ConnectorPresence
-	news    chan struct{}
 }
 
 func (p *presenceLog) ConnectorChanged(_ context.Context, c backup.ConnectorPresence) error {
