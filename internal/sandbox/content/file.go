@@ -11,7 +11,7 @@ import (
 // blockSize is how much of a file is made at once, in bytes. An edit changes one block and may add some.
 const blockSize = 16 << 10
 
-// File is a file's content: read from any offset, made on the way.
+// File is a file's content, made while it is read.
 type File struct {
 	Key      Key
 	Name     string
@@ -74,16 +74,27 @@ func (f File) Size() int64 {
 }
 
 // Open reads the content from the start; Seek is cheap.
-func (f File) Open() *io.SectionReader { return io.NewSectionReader(f, 0, f.Size()) }
+func (f File) Open() *io.SectionReader {
+	return io.NewSectionReader(&blockReader{file: f, number: -1}, 0, f.Size())
+}
 
-// ReadAt makes the bytes at an offset.
-func (f File) ReadAt(p []byte, off int64) (int, error) {
-	size := f.Size()
+// blockReader keeps the block that was read last, because readers ask for less than a block at a time.
+type blockReader struct {
+	file   File
+	number int64
+	block  []byte
+}
+
+// ReadAt makes the bytes at an offset. It may not be called concurrently.
+func (r *blockReader) ReadAt(p []byte, off int64) (int, error) {
+	size := r.file.Size()
 	n := 0
 	for n < len(p) && off < size {
-		block := f.block(off / blockSize)
-		block = block[:min(int64(len(block)), size-off/blockSize*blockSize)]
-		c := copy(p[n:], block[off%blockSize:])
+		if at := off / blockSize; at != r.number {
+			r.number, r.block = at, r.file.block(at)
+			r.block = r.block[:min(blockSize, size-at*blockSize)]
+		}
+		c := copy(p[n:], r.block[off%blockSize:])
 		n, off = n+c, off+int64(c)
 	}
 	if n < len(p) {

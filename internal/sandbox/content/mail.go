@@ -67,7 +67,7 @@ func NewMail(k Key, people []Address) Mail {
 		Sent:      firstDay.Add(time.Duration(r.IntN(240*24*3600)) * time.Second),
 		MessageID: fmt.Sprintf("%016x.%08x@mail.example", r.Uint64(), r.Uint32()),
 		Shape:     shapes[r.IntN(len(shapes))],
-		Length:    between(r, 900, 48_000),
+		Length:    between(r, 1_400, 90_000),
 	}
 	for range r.IntN(3) {
 		m.To = append(m.To, people[r.IntN(len(people))])
@@ -80,7 +80,7 @@ func NewMail(k Key, people []Address) Mail {
 // between draws a size whose logarithm is even, pressed towards the small end, as sizes of mail and files are.
 func between(r *rand.Rand, low, high int) int {
 	x := r.Float64()
-	return int(float64(low) * math.Exp(x*x*math.Log(float64(high)/float64(low))))
+	return int(float64(low) * math.Exp(x*math.Sqrt(x)*math.Log(float64(high)/float64(low))))
 }
 
 // subject draws a subject; one in four is of the kind that breaks programs.
@@ -111,7 +111,7 @@ func subject(r *rand.Rand) string {
 func parts(r *rand.Rand, s Shape) []Part {
 	switch s {
 	case WithInline:
-		return []Part{{Name: "logo.png", ContentType: "image/png", ContentID: fmt.Sprintf("img%08x@mail.example", r.Uint32()), Size: between(r, 600, 12_000)}}
+		return []Part{{Name: "logo.png", ContentType: "image/png", ContentID: fmt.Sprintf("img%08x@mail.example", r.Uint32()), Size: between(r, 600, 40_000)}}
 	case WithMessage:
 		return []Part{{Name: "Forwarded message.eml", ContentType: "message/rfc822", Size: between(r, 500, 6_000)}}
 	case WithFiles:
@@ -125,7 +125,7 @@ func parts(r *rand.Rand, s Shape) []Part {
 }
 
 func filePart(r *rand.Rand) Part {
-	p := Part{Size: between(r, 300, 40_000)}
+	p := Part{Size: between(r, 300, 80_000)}
 	switch r.IntN(6) {
 	case 0:
 		p.Name, p.ContentType = "offer "+phrase(r, 2)+".pdf", "application/pdf"
