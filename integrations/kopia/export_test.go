@@ -10,5 +10,8 @@ func (r *Repository) SmallBuckets(items int, pendingBytes int64) {
 	r.bucketItems, r.pendingBytes = items, pendingBytes
 }
 
+// AlwaysLook makes Latest see at once what others commit.
+func (r *Repository) AlwaysLook() { r.headsAge = 0 }
+
 // Level is the level of the tree as it is now.
 func (w *Writer) Level() int { return w.level }

@@ -270,6 +270,7 @@ func TestTwoAtOnce(t *testing.T) {
 	both.Wait()
 	for h := range handles {
 		other := handles[1-h]
+		other.AlwaysLook()
 		found, err := other.Latest(t.Context(), fmt.Sprint("account", h), backup.Microsoft365, backup.Mail)
 		f.must(err)
 		if found == nil || found.ID != infos[h].ID {

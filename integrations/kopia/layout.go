@@ -30,6 +30,7 @@ const (
 	kindComplete   = "complete"
 	kindCheckpoint = "checkpoint"
 	runTag         = "tag:run"
+	rootTag        = "tag:root" // the root directory's object
 )
 
 // sourceUser is the user of every snapshot source and of every client; one fixed name, so that maintenance has one owner.

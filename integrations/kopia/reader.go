@@ -26,8 +26,8 @@ type Reader struct {
 	directories map[object.ID]map[string]*snapshot.DirEntry
 }
 
-func newReader(ctx context.Context, r repo.Repository, m *snapshot.Manifest) (*Reader, error) {
-	t, err := openTree(ctx, r, m)
+func newReader(ctx context.Context, r repo.Repository, h head) (*Reader, error) {
+	t, err := openTree(ctx, r, h)
 	if err != nil {
 		return nil, err
 	}

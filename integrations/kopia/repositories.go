@@ -123,7 +123,7 @@ func (r *Repositories) OpenRepository(ctx context.Context, t backup.Tenant, pass
 		return nil, err
 	}
 	defer os.RemoveAll(filepath.Dir(config))
-	opened := &Repository{tenant: t.ID, flushEvery: r.options.FlushEvery, bucketItems: bucketItems, pendingBytes: maxPendingMeta}
+	opened := &Repository{tenant: t.ID, flushEvery: r.options.FlushEvery, bucketItems: bucketItems, pendingBytes: maxPendingMeta, headsAge: headsAge}
 	opened.kopia, err = repo.Open(ctx, config, password, &repo.Options{
 		// kopia would end the process otherwise.
 		OnFatalError: opened.fail,
@@ -193,9 +193,11 @@ type Repository struct {
 	kopia      repo.Repository
 	tenant     string
 	flushEvery time.Duration
-	// bucketItems and pendingBytes are constants, but for tests.
+	// bucketItems, pendingBytes and headsAge are constants, but for tests.
 	bucketItems  int
 	pendingBytes int64
+	headsAge     time.Duration
+	heads        heads
 	fatal        atomic.Pointer[error]
 }
 

@@ -3,6 +3,7 @@ package kopia
 import (
 	"context"
 	"errors"
+	"maps"
 	"regexp"
 
 	"github.com/kopia/kopia/repo"
@@ -15,58 +16,70 @@ import (
 // snapshotID is the form of kopia's manifest ids.
 var snapshotID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// Latest returns the newest snapshot of a service of an account, checkpoints included, or nil when there is none. What other
-// processes committed before the call is seen.
+// Latest returns the newest snapshot of a service of an account, checkpoints included, or nil when there is none. It sees what this
+// process committed, and what others did up to some seconds ago; the first call after OpenRepository sees everything.
 func (r *Repository) Latest(ctx context.Context, account string, app backup.App, service backup.Service) (*backup.SnapshotInfo, error) {
-	if err := r.refresh(ctx); err != nil {
+	if err := r.usable(); err != nil {
 		return nil, err
 	}
-	source := sourceOf(r.tenant, account, app, service)
-	found, err := r.manifests(ctx, r.kopia, source)
-	if err != nil || len(found) == 0 {
+	h, known, err := r.newestOf(ctx, sourceOf(r.tenant, account, app, service))
+	if err != nil || !known {
 		return nil, err
 	}
-	return r.Find(ctx, string(found[len(found)-1].ID))
+	return r.describe(ctx, h)
 }
 
 // Find returns a snapshot by id; CodeNotFound when there is none.
 func (r *Repository) Find(ctx context.Context, id string) (*backup.SnapshotInfo, error) {
-	m, err := r.load(ctx, id)
+	h, err := r.find(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	root, err := openTree(ctx, r.kopia, m)
-	if err != nil {
-		return nil, err
-	}
-	return &backup.SnapshotInfo{ID: id, Account: root.state.Account, Service: root.state.Service, State: root.state}, nil
+	return r.describe(ctx, h)
 }
 
-// load reads a snapshot's manifest; one that is not known yet may be another process's.
-func (r *Repository) load(ctx context.Context, id string) (*snapshot.Manifest, error) {
-	if err := r.usable(); err != nil {
+func (r *Repository) describe(ctx context.Context, h head) (*backup.SnapshotInfo, error) {
+	t, err := openTree(ctx, r.kopia, h)
+	if err != nil {
 		return nil, err
 	}
+	return &backup.SnapshotInfo{ID: string(h.id), Account: t.state.Account, Service: t.state.Service, State: t.state}, nil
+}
+
+// known finds the head of a snapshot that was told of before.
+func (r *Repository) known(ctx context.Context, s *backup.SnapshotInfo) (head, error) {
+	source := sourceOf(r.tenant, s.State.Account, s.State.App, s.State.Service)
+	if h, ok := r.remembered(source, manifest.ID(s.ID)); ok {
+		return h, r.usable()
+	}
+	return r.find(ctx, s.ID)
+}
+
+// find reads a snapshot's manifest. One that is not known yet may be another process's.
+func (r *Repository) find(ctx context.Context, id string) (head, error) {
+	if err := r.usable(); err != nil {
+		return head{}, err
+	}
 	if !snapshotID.MatchString(id) {
-		return nil, noSnapshot(id)
+		return head{}, noSnapshot(id)
 	}
 	m, err := snapshot.LoadSnapshot(ctx, r.kopia, manifest.ID(id))
 	if errors.Is(err, snapshot.ErrSnapshotNotFound) {
 		if err := r.refresh(ctx); err != nil {
-			return nil, err
+			return head{}, err
 		}
 		m, err = snapshot.LoadSnapshot(ctx, r.kopia, manifest.ID(id))
 	}
 	if errors.Is(err, snapshot.ErrSnapshotNotFound) {
-		return nil, noSnapshot(id)
+		return head{}, noSnapshot(id)
 	}
 	if err != nil {
-		return nil, classify(err, "looking for a snapshot")
+		return head{}, classify(err, "looking for a snapshot")
 	}
 	if m.Source.UserName != sourceUser || m.Source.Host != r.tenant || m.RootEntry == nil {
-		return nil, noSnapshot(id)
+		return head{}, noSnapshot(id)
 	}
-	return m, nil
+	return headOf(m), nil
 }
 
 func noSnapshot(id string) error {
@@ -75,41 +88,34 @@ func noSnapshot(id string) error {
 }
 
 func (r *Repository) refresh(ctx context.Context) error {
-	if err := r.usable(); err != nil {
-		return err
-	}
 	return classify(r.kopia.Refresh(ctx), "looking for new snapshots")
 }
 
-// manifests lists the manifests of a source, the oldest first.
-func (r *Repository) manifests(ctx context.Context, in repo.Repository, source snapshot.SourceInfo) ([]*manifest.EntryMetadata, error) {
-	found, err := in.FindManifests(ctx, map[string]string{
-		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.UsernameLabel: source.UserName,
-		snapshot.HostnameLabel: source.Host, snapshot.PathLabel: source.Path,
-	})
+// manifests lists the snapshot manifests with some labels, the oldest first.
+func (r *Repository) manifests(ctx context.Context, in repo.Repository, labels map[string]string) ([]*manifest.EntryMetadata, error) {
+	labels = maps.Clone(labels)
+	labels[manifest.TypeLabelKey] = snapshot.ManifestType
+	found, err := in.FindManifests(ctx, labels)
 	return found, classify(err, "looking for snapshots")
 }
 
 // Write begins a snapshot on top of base (nil: empty). The writer holds on to ctx: when it ends, the writer is of no more use.
 func (r *Repository) Write(ctx context.Context, base *backup.SnapshotInfo) (*Writer, error) {
-	var m *snapshot.Manifest
-	var err error
 	if base == nil {
-		err = r.usable()
-	} else {
-		m, err = r.load(ctx, base.ID)
+		return newWriter(ctx, r, nil)
 	}
+	h, err := r.known(ctx, base)
 	if err != nil {
 		return nil, err
 	}
-	return newWriter(ctx, r, m)
+	return newWriter(ctx, r, &h)
 }
 
 // Read opens a snapshot.
 func (r *Repository) Read(ctx context.Context, s *backup.SnapshotInfo) (*Reader, error) {
-	m, err := r.load(ctx, s.ID)
+	h, err := r.known(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return newReader(ctx, r.kopia, m)
+	return newReader(ctx, r.kopia, h)
 }

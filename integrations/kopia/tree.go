@@ -19,9 +19,9 @@ type tree struct {
 }
 
 // openTree reads a snapshot's root directory and its two small files.
-func openTree(ctx context.Context, r repo.Repository, m *snapshot.Manifest) (tree, error) {
+func openTree(ctx context.Context, r repo.Repository, h head) (tree, error) {
 	var t tree
-	entries, err := loadDirectory(ctx, r, m.RootEntry)
+	entries, err := loadDirectory(ctx, r, h.entry())
 	if err != nil {
 		return t, err
 	}

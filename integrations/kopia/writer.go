@@ -1,24 +1,23 @@
 package kopia
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
-	"github.com/kopia/kopia/repo/manifest"
-	"github.com/kopia/kopia/snapshot"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 // maxPendingMeta is how many bytes of metadata a writer holds before it writes them into the tree.
 const maxPendingMeta = 64 << 20
+
+var errNotInSnapshot error = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultOurs, Message: "the item is not in the snapshot"}
 
 // Writer is a snapshot in the making. Its methods may be called concurrently, Checkpoint, Commit and Close excepted.
 //
@@ -27,8 +26,7 @@ const maxPendingMeta = 64 << 20
 type Writer struct {
 	repository *Repository
 	kopia      repo.RepositoryWriter
-	base       *snapshot.Manifest
-	baseState  backup.SnapshotState
+	base       *head
 	started    time.Time
 
 	// mu is held for reading by whoever uses the tree, and for writing by who stores or grows it.
@@ -47,17 +45,20 @@ type Writer struct {
 	flusher *flusher
 }
 
-func newWriter(ctx context.Context, r *Repository, base *snapshot.Manifest) (*Writer, error) {
+func newWriter(ctx context.Context, r *Repository, base *head) (*Writer, error) {
+	if err := r.usable(); err != nil {
+		return nil, err
+	}
 	w := &Writer{repository: r, base: base, started: time.Now(), root: newBranch(nil, 0, 0)}
 	if base != nil {
-		t, err := openTree(ctx, r.kopia, base)
+		t, err := openTree(ctx, r.kopia, *base)
 		if err != nil {
 			return nil, err
 		}
-		w.baseState, w.level, w.stored = t.state, t.layout.Level, t.layout.Items
+		w.level, w.stored = t.layout.Level, t.layout.Items
 		w.root = newBranch(t.items, 0, w.level)
 		w.items.Store(t.layout.Items)
-		w.checkpoints = base.IncompleteReason != ""
+		w.checkpoints = base.checkpoint
 	}
 	_, session, err := r.kopia.NewWriter(ctx, repo.WriteSessionOptions{Purpose: "backup"})
 	if err != nil {
@@ -127,12 +128,12 @@ func (w *Writer) PutMeta(ctx context.Context, item backup.Item) error {
 		return err
 	}
 	if _, known, err := w.Lookup(ctx, item.ID); err != nil || !known {
-		return errors.Join(err, notInSnapshot(known, err))
+		return cmp.Or(err, errNotInSnapshot)
 	}
 	return w.change(ctx, item, func(b *bucket, key itemKey) error {
 		rec := b.records[key]
 		if rec == nil {
-			return notInSnapshot(false, nil)
+			return errNotInSnapshot
 		}
 		b.records[key] = &record{item: item, body: rec.body}
 		return nil
@@ -257,127 +258,6 @@ func (w *Writer) storeTree(ctx context.Context) error {
 	return err
 }
 
-// Checkpoint makes what was put so far survive a crash: as an incomplete snapshot, which a later one replaces.
-func (w *Writer) Checkpoint(ctx context.Context, state backup.SnapshotState) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	state.Complete = false
-	_, err := w.save(ctx, state)
-	return err
-}
-
-// Commit sets state.Counts.Items, proves that the snapshot holds as many items as were put and not removed, and makes it durable.
-// Checkpoints of the same service are of no more use then and go away with it.
-func (w *Writer) Commit(ctx context.Context, state backup.SnapshotState) (backup.SnapshotInfo, error) {
-	w.flusher.stop()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	state.Complete = true
-	info, err := w.save(ctx, state)
-	w.done = w.done || err == nil
-	return info, err
-}
-
-// save writes tree, state and manifest and flushes. The caller holds mu.
-func (w *Writer) save(ctx context.Context, state backup.SnapshotState) (info backup.SnapshotInfo, err error) {
-	if err := errors.Join(w.usable(ctx), w.checkState(state)); err != nil {
-		return info, err
-	}
-	if err := w.storeTree(ctx); err != nil {
-		return info, err
-	}
-	if expected := w.items.Load(); w.stored != expected {
-		return info, &backup.Error{Code: backup.CodeCountsMismatch, Fault: backup.FaultOurs,
-			Message: fmt.Sprintf("the snapshot holds %d items where %d were put and not removed", w.stored, expected),
-			Hint:    "the snapshot was not committed; please report this with the run's number"}
-	}
-	state.Layout, state.Counts.Items = layoutVersion, w.stored
-	if state.Taken.IsZero() {
-		state.Taken = time.Now().UTC()
-	}
-	m, err := w.manifest(ctx, state)
-	if err != nil {
-		return info, err
-	}
-	// From here on a failure may leave a manifest that a later flush would publish: the writer is of no more use.
-	w.done = true
-	if err := w.publish(ctx, m); err != nil {
-		return info, err
-	}
-	w.done = false
-	return backup.SnapshotInfo{ID: string(m.ID), Account: state.Account, Service: state.Service, State: state}, nil
-}
-
-// checkState refuses a state of another tenant, or of another service than the base's.
-func (w *Writer) checkState(s backup.SnapshotState) error {
-	switch {
-	case s.Tenant != w.repository.tenant:
-		return misused("a snapshot of tenant %q does not belong into the repository of %q", s.Tenant, w.repository.tenant)
-	case s.Account == "" || s.App == "" || s.Service == "":
-		return misused("a snapshot needs an account, an app and a service")
-	case w.base != nil && sourceOf(s.Tenant, s.Account, s.App, s.Service) != w.base.Source:
-		return misused("a snapshot of %s/%s is not based on one of %s", s.Account, s.Service, w.base.Source.Path)
-	}
-	return nil
-}
-
-// manifest writes the root directory and describes the snapshot.
-func (w *Writer) manifest(ctx context.Context, s backup.SnapshotState) (*snapshot.Manifest, error) {
-	state, err := storeJSON(ctx, w.kopia, stateName, s)
-	if err != nil {
-		return nil, err
-	}
-	tree, err := storeJSON(ctx, w.kopia, layoutName, layout{Layout: layoutVersion, Level: w.level, Items: w.stored})
-	if err != nil {
-		return nil, err
-	}
-	root, err := storeDirectory(ctx, w.kopia, "", []*snapshot.DirEntry{state, tree, w.root.entry})
-	if err != nil {
-		return nil, err
-	}
-	m := &snapshot.Manifest{
-		Source:      sourceOf(s.Tenant, s.Account, s.App, s.Service),
-		Description: fmt.Sprintf("%s of account %s in %s: %d items", s.Service, s.Account, s.App, w.stored),
-		StartTime:   fs.UTCTimestampFromTime(w.started), EndTime: fs.UTCTimestampFromTime(time.Now()),
-		RootEntry: root,
-		Stats: snapshot.Stats{TotalFileSize: root.DirSummary.TotalFileSize, TotalFileCount: int32(root.DirSummary.TotalFileCount),
-			TotalDirectoryCount: int32(root.DirSummary.TotalDirCount)},
-		Tags: map[string]string{kindTag: kindComplete},
-	}
-	if s.RunID != "" {
-		m.Tags[runTag] = s.RunID
-	}
-	if !s.Complete {
-		m.Tags[kindTag], m.IncompleteReason = kindCheckpoint, "checkpoint"
-	}
-	return m, nil
-}
-
-// publish makes the manifest durable and takes the checkpoints before it away, both in one step.
-func (w *Writer) publish(ctx context.Context, m *snapshot.Manifest) error {
-	var earlier []*manifest.EntryMetadata
-	if w.checkpoints {
-		found, err := w.repository.manifests(ctx, w.kopia, m.Source)
-		if err != nil {
-			return err
-		}
-		earlier = found
-	}
-	if _, err := snapshot.SaveSnapshot(ctx, w.kopia, m); err != nil {
-		return classify(err, "writing a snapshot's manifest")
-	}
-	for _, e := range earlier {
-		if e.Labels[kindTag] != kindCheckpoint {
-			continue
-		}
-		if err := w.kopia.DeleteManifest(ctx, e.ID); err != nil {
-			return classify(err, "removing a checkpoint")
-		}
-	}
-	w.checkpoints = w.checkpoints || m.IncompleteReason != ""
-	return classify(w.kopia.Flush(ctx), "committing a snapshot")
-}
-
 // flush makes kopia write what it holds. Its error is left to the next write or commit, which meet the same trouble and have somebody
 // to tell.
 func (w *Writer) flush(ctx context.Context) {
@@ -400,11 +280,4 @@ func (w *Writer) Close(ctx context.Context) error {
 	err := w.kopia.Close(ctx)
 	w.kopia = nil
 	return classify(err, "closing a snapshot's writer")
-}
-
-func notInSnapshot(known bool, err error) error {
-	if known || err != nil {
-		return nil
-	}
-	return &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultOurs, Message: "the item is not in the snapshot"}
 }
