@@ -16,7 +16,7 @@ func newAlerts(p *program) *cobra.Command {
 		Example: `  holdfast alerts acme
   holdfast alerts acme --all              # those that were resolved, too
   holdfast alerts acme --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runAlerts(cmd.Context(), p, args[0], all) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "resolved ones, too")

@@ -34,7 +34,7 @@ The file's fields are described in docs/tenant.example.yaml and in the published
 		Example: `  holdfast apply -f acme.yaml
   holdfast apply -f acme.yaml --wait      # until it is protected, or waits for a person (exit code 4)
   holdfast apply -f acme.yaml --json`,
-		Args: cobra.NoArgs,
+		Args: takes(p),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runApply(cmd.Context(), p, o) },
 	}
 	cmd.Flags().StringVarP(&o.file, "file", "f", "", "the tenant's YAML file")

@@ -17,7 +17,7 @@ func newBackupList(p *program) *cobra.Command {
 		Use: "list TENANT", Short: "List the runs, newest first",
 		Example: `  holdfast backup list acme
   holdfast backup list acme --limit 100 --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBackupList(cmd.Context(), p, args[0], limit) },
 	}
 	cmd.Flags().IntVar(&limit, "limit", limit, "how many")

@@ -4,7 +4,15 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
 )
+
+// switched is what `backup pause --json` and `backup resume --json` print.
+type switched struct {
+	Tenant   string                      `json:"tenant"`
+	Schedule orchestrator.BackupSchedule `json:"schedule"`
+}
 
 type pauseOptions struct{ by, reason string }
 
@@ -14,7 +22,7 @@ func newBackupPause(p *program) *cobra.Command {
 		Use: "pause TENANT", Short: "Keep the clock from starting backups",
 		Long:    "Keeps the clock from starting backups until holdfast backup resume. A backup that is under way goes on, and holdfast backup run still starts one.",
 		Example: `  holdfast backup pause acme --reason "moving the file server"`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(p, "TENANT"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runPause(cmd.Context(), p, args[0], o) },
 	}
 	cmd.Flags().StringVar(&o.by, "by", "", "in whose name (default: this machine's user)")
@@ -27,7 +35,7 @@ func newBackupResume(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "resume TENANT", Short: "Let the clock start backups again",
 		Example: `  holdfast backup resume acme`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(p, "TENANT"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runResume(cmd.Context(), p, args[0], o) },
 	}
 	cmd.Flags().StringVar(&o.by, "by", "", "in whose name (default: this machine's user)")
@@ -74,7 +82,7 @@ func (p *program) saySwitched(ctx context.Context, c flows, tenant, text, next s
 		return err
 	}
 	if p.json {
-		return p.emit(map[string]any{"tenant": tenant, "schedule": schedule})
+		return p.emit(switched{tenant, schedule})
 	}
 	p.say("%s", text)
 	p.saySchedule(schedule)

@@ -27,7 +27,7 @@ func newBackupRun(p *program) *cobra.Command {
 		Example: `  holdfast backup run acme
   holdfast backup run acme --wait         # exit code 8 when some accounts failed, 1 when all did
   holdfast backup run acme --wait --json | jq .run.counts`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBackupRun(cmd.Context(), p, args[0], wait) },
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end, with progress")

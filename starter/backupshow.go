@@ -18,7 +18,7 @@ func newBackupShow(p *program) *cobra.Command {
 		Use: "show TENANT RUN", Short: "Show one run, account by account",
 		Example: `  holdfast backup show acme 7
   holdfast backup show acme 7 --json | jq '.parts[] | select(.state == "failed")'`,
-		Args: cobra.ExactArgs(2),
+		Args: takes(p, "TENANT", "RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			number, err := strconv.ParseInt(args[1], 10, 64)
 			if err != nil || number < 1 {

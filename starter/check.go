@@ -27,7 +27,7 @@ applied; with a tenant's name the description that was applied is probed. Nothin
 		Example: `  holdfast check -f acme.yaml
   holdfast check -f acme.yaml directory
   holdfast check acme key --json`,
-		Args:              cobra.MaximumNArgs(2),
+		Args:              takes(p, "[TENANT]", "[SYSTEM]"),
 		ValidArgsFunction: completeSystem,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runCheck(cmd.Context(), p, file, args) },
 	}

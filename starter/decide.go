@@ -35,7 +35,7 @@ func newDecision(p *program, action backup.Action, short, example, done string) 
 		Long: short + ".\n\nThe answer comes at once: the decision is accepted, or refused with the reason (exit code 6). holdfast inbox shows the\ntasks and the decisions that each takes.",
 		Example: "  holdfast " + string(action) + " acme " + example + reason + "\n" +
 			"  holdfast " + string(action) + " acme " + example + reason + " --by bela@acme.example",
-		Args:              cobra.ExactArgs(2),
+		Args:              takes(p, "TENANT", "TASK"),
 		ValidArgsFunction: completeTask,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d := backup.Decision{Task: args[1], Action: action, By: o.by, Reason: o.reason}

@@ -9,6 +9,9 @@ import (
 // looksBetween is how many rounds of p.poll pass between two looks at what something long is doing: a look costs the server work.
 const looksBetween = 3
 
+// lookTimeout bounds a look, so that one that hangs does not hide the end of the work.
+const lookTimeout = 5 * time.Second
+
 // during does work and shows meanwhile that it goes on: one line that is redrawn on a terminal, one line for each change elsewhere. look
 // says what is new; it may be nil and may return nothing.
 func (p *program) during(ctx context.Context, what string, work func(context.Context) error, look func(context.Context) string) error {
@@ -27,12 +30,18 @@ func (p *program) during(ctx context.Context, what string, work func(context.Con
 		}
 		text := line.text
 		if look != nil && round%looksBetween == 0 {
-			if news := look(ctx); news != "" {
+			if news := within(ctx, look); news != "" {
 				text = news
 			}
 		}
 		line.show(text)
 	}
+}
+
+func within(ctx context.Context, look func(context.Context) string) string {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return look(ctx)
 }
 
 // progressLine is a single line of progress.

@@ -14,7 +14,7 @@ func newInbox(p *program) *cobra.Command {
 		Example: `  holdfast inbox
   holdfast inbox acme
   holdfast inbox --json | jq -r '.tasks[].task.name'`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(p, "[TENANT]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tenant := ""
 			if len(args) == 1 {

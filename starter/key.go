@@ -18,7 +18,7 @@ func newKeyStatus(p *program) *cobra.Command {
 		Use: "status TENANT", Short: "Show the key's holders, and when it was used last",
 		Example: `  holdfast key status acme
   holdfast key status acme --json | jq .connectors`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runKeyStatus(cmd.Context(), p, args[0]) },
 	}
 }

@@ -48,14 +48,20 @@ func (p *program) emit(v any) error {
 	return e.Encode(v)
 }
 
-// table aligns rows below a heading.
+// table aligns rows below a heading; a nil heading continues a table on its next page.
 func (p *program) table(heading []string, rows [][]string) {
-	w := tabwriter.NewWriter(p.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ToUpper(strings.Join(heading, "\t")))
+	var aligned strings.Builder
+	w := tabwriter.NewWriter(&aligned, 0, 8, 2, ' ', 0)
+	if heading != nil {
+		fmt.Fprintln(w, strings.ToUpper(strings.Join(heading, "\t")))
+	}
 	for _, r := range rows {
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
 	w.Flush()
+	for line := range strings.Lines(aligned.String()) {
+		p.say("%s", strings.TrimRight(line, " \n"))
+	}
 }
 
 // report says how a command failed, and gives the exit code.
@@ -103,7 +109,7 @@ func explain(err error, code int, p *program) failureText {
 	switch {
 	case errors.As(err, &problems):
 		said.File, said.Problems = problems.File, problems.List
-		said.Hint = "mend the file and try again; docs/tenant.example.yaml shows every field"
+		said.Hint = "holdfast apply -f " + problems.File + "   (docs/tenant.example.yaml shows every field)"
 	case errors.As(err, &file):
 		said.Message, said.Hint = fmt.Sprintf("%s cannot be read: %v", file.Path, file.Err), "holdfast apply -f FILE"
 	case errors.As(err, &e):

@@ -34,7 +34,7 @@ Files that stand there already with the same content are kept, so that a restore
 		Example: `  holdfast restore acme --account anna@acme.example --service mail --to /srv/restore/anna
   holdfast restore acme --account anna@acme.example --service drive --to ./anna --snapshot 4f1c…   # an older state
   holdfast restore acme --account anna@acme.example --service mail --to /srv/restore/anna --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runRestore(cmd.Context(), p, args[0], o) },
 	}
 	f := cmd.Flags()

@@ -2,6 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -22,7 +26,7 @@ func newRoot(p *program) *cobra.Command {
 	root := &cobra.Command{
 		Use: "holdfast", Short: "Protect what a company keeps in its SaaS apps", Long: rootText,
 		SilenceErrors: true, SilenceUsage: true,
-		Args: cobra.NoArgs,
+		Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			p.parsed, p.command = true, cmd.CommandPath()
@@ -42,12 +46,31 @@ func newRoot(p *program) *cobra.Command {
 
 // newGroup is a command that only holds others; alone it shows what it holds, and a wrong name below it is a usage error.
 func newGroup(use, short string, below ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return &usageError{errors.New("there is no command " + clean(args[0]) + " in " + cmd.CommandPath())}
-		}
-		return cmd.Help()
-	}}
+	g := &cobra.Command{Use: use, Short: short, Args: noSuchCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	g.AddCommand(below...)
 	return g
+}
+
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return errors.New("there is no command " + cmd.CommandPath() + " " + clean(args[0]))
+}
+
+// takes checks the arguments by their names; those in brackets may be left out.
+func takes(p *program, names ...string) cobra.PositionalArgs {
+	needed := len(slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.HasPrefix(n, "[") }))
+	return func(cmd *cobra.Command, args []string) error {
+		p.command = cmd.CommandPath()
+		switch {
+		case len(args) < needed:
+			return fmt.Errorf("%s is missing: %s %s", names[len(args)], cmd.CommandPath(), strings.Join(names, " "))
+		case len(args) > len(names):
+			return fmt.Errorf("%s is one word too many", strconv.Quote(args[len(names)]))
+		case slices.Contains(args, ""):
+			return errors.New("an argument is empty")
+		}
+		return nil
+	}
 }

@@ -27,7 +27,7 @@ func newStatus(p *program) *cobra.Command {
 		Example: `  holdfast status acme
   holdfast status acme --watch            # follow the onboarding to its end, also while it waits for a person
   holdfast status acme --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if watch {
 				return watchOnboarding(cmd.Context(), p, args[0])

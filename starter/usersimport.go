@@ -23,7 +23,7 @@ func newUsersImport(p *program) *cobra.Command {
 nothing, changes nobody; a difference in which many would leave waits for an approval, and this command with it.`,
 		Example: `  holdfast users import acme
   holdfast users import acme --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUsersImport(cmd.Context(), p, args[0], by) },
 	}
 	cmd.Flags().StringVar(&by, "by", "", "in whose name (default: this machine's user)")

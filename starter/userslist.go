@@ -21,7 +21,7 @@ func newUsersList(p *program) *cobra.Command {
 		Example: `  holdfast users list acme
   holdfast users list acme --account-state preserved
   holdfast users list acme --json | jq -r '.accounts[].mail'`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUsersList(cmd.Context(), p, args[0], o) },
 	}
 	cmd.Flags().StringVar(&o.state, "account-state", "", "only active or preserved people")
@@ -46,7 +46,7 @@ func runUsersList(ctx context.Context, p *program, tenant string, o usersListOpt
 }
 
 func listAccounts(ctx context.Context, p *program, r reader, tenant string, state backup.AccountState) error {
-	count := 0
+	count, heading := 0, []string{"mail", "name", "state", "since"}
 	err := eachAccountPage(ctx, r, tenant, state, func(page []backup.Account) error {
 		rows := make([][]string, len(page))
 		for i, a := range page {
@@ -54,7 +54,8 @@ func listAccounts(ctx context.Context, p *program, r reader, tenant string, stat
 		}
 		count += len(rows)
 		if len(rows) > 0 {
-			p.table([]string{"mail", "name", "state", "since"}, rows)
+			p.table(heading, rows)
+			heading = nil
 		}
 		return nil
 	})

@@ -30,7 +30,7 @@ func newUsersPreview(p *program) *cobra.Command {
 that import's difference is shown instead.`,
 		Example: `  holdfast users preview acme
   holdfast users preview acme --json | jq .counts`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUsersPreview(cmd.Context(), p, args[0], by) },
 	}
 	cmd.Flags().StringVar(&by, "by", "", "in whose name (default: this machine's user)")

@@ -13,7 +13,7 @@ func newUsersProblems(p *program) *cobra.Command {
 		Use: "problems TENANT", Short: "List the directory's entries that are not protected, and why",
 		Example: `  holdfast users problems acme
   holdfast users problems acme --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUsersProblems(cmd.Context(), p, args[0]) },
 	}
 }
@@ -30,7 +30,7 @@ func runUsersProblems(ctx context.Context, p *program, tenant string) error {
 				}
 				return addAll(list, page)
 			}
-			p.sayProblems(page)
+			p.sayProblems(page, count == len(page))
 			return nil
 		})
 		switch {
@@ -48,7 +48,7 @@ func runUsersProblems(ctx context.Context, p *program, tenant string) error {
 	})
 }
 
-func (p *program) sayProblems(page []backup.DirectoryEntry) {
+func (p *program) sayProblems(page []backup.DirectoryEntry, first bool) {
 	if len(page) == 0 {
 		return
 	}
@@ -56,7 +56,11 @@ func (p *program) sayProblems(page []backup.DirectoryEntry) {
 	for i, e := range page {
 		rows[i] = entryRow(e)
 	}
-	p.table([]string{"name", "mail", "entry", "problem"}, rows)
+	heading := []string{"name", "mail", "entry", "problem"}
+	if !first {
+		heading = nil
+	}
+	p.table(heading, rows)
 }
 
 func eachProblemPage(ctx context.Context, r reader, tenant string, f func([]backup.DirectoryEntry) error) error {

@@ -22,7 +22,7 @@ func newVersion(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the version of this program",
 		Example: "  holdfast version --json",
-		Args:    cobra.NoArgs,
+		Args:    takes(p),
 		RunE: func(*cobra.Command, []string) error {
 			b := thisBuild()
 			if p.json {

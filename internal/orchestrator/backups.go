@@ -86,7 +86,7 @@ func (c *Client) TriggerBackup(ctx context.Context, tenant string, app backup.Ap
 			return running(now), false, nil
 		}
 		if err := sleep(ctx, triggerPoll); err != nil {
-			return "", false, noAnswer(err)
+			return "", false, noAnswer()
 		}
 	}
 }

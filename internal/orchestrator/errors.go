@@ -34,14 +34,21 @@ type failure struct {
 func (f *failure) Error() string   { return f.err.Error() }
 func (f *failure) Unwrap() []error { return []error{f.kind, f.err} }
 
+// unreachable keeps of the transport's text only what a person can act on: what is wrong with a certificate.
 func unreachable(address string, err error) error {
-	return &failure{ErrUnreachable, &backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Retryable: true,
-		Message: "Temporal at " + address + " does not answer", Hint: "holdfastd dev", Cause: err}}
+	message := "Temporal at " + address + " does not answer"
+	for _, mark := range []string{"x509: ", "tls: "} {
+		if _, why, ok := strings.Cut(err.Error(), mark); ok {
+			message += ": " + strings.Trim(why, `"`)
+			break
+		}
+	}
+	return &failure{ErrUnreachable, &backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Retryable: true, Message: message, Hint: "holdfastd dev"}}
 }
 
-func noAnswer(err error) error {
+func noAnswer() error {
 	return &failure{ErrNoAnswer, &backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Retryable: true,
-		Message: "no worker answered in time", Hint: "look whether holdfastd is running: holdfastd dev, or holdfastd run", Cause: err}}
+		Message: "no worker answered in time", Hint: "look whether holdfastd is running: holdfastd dev, or holdfastd run"}}
 }
 
 func notFound(message, hint string) error {
@@ -65,16 +72,19 @@ func (c *Client) classify(ctx context.Context, err error, what, hint string) err
 		return notFound(what+" is not there", hint)
 	case ended(err):
 		return spoken(err)
+	case unprepared(err):
+		return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "the namespace " + c.namespace + " is not prepared for Holdfast",
+			Hint: "start holdfastd: dev prepares the namespace, run prints the commands that do"}
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Canceled
 	case noWorker(err), errors.As(err, &late):
-		return noAnswer(nil)
+		return noAnswer()
 	case errors.As(err, &queried):
 		return &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: what + " could not be asked", Cause: err}
 	case serverGone(err):
 		return unreachable(c.address, err)
 	case timedOut(err):
-		return noAnswer(nil)
+		return noAnswer()
 	}
 	return &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: what + " failed", Retryable: true, Cause: err}
 }
@@ -83,6 +93,12 @@ func (c *Client) classify(ctx context.Context, err error, what, hint string) err
 func noWorker(err error) bool {
 	var precondition *serviceerror.FailedPrecondition
 	return errors.As(err, &precondition) && strings.Contains(precondition.Message, "no poller")
+}
+
+// unprepared recognises that the namespace lacks a search attribute.
+func unprepared(err error) bool {
+	var invalid *serviceerror.InvalidArgument
+	return errors.As(err, &invalid) && strings.Contains(invalid.Message, "search attribute")
 }
 
 func serverGone(err error) bool {

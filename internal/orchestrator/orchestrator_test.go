@@ -270,6 +270,9 @@ func testNamespaceOnlyTold(t *testing.T, address string) {
 	if !backup.HasCode(err, backup.CodeBadConfig) || backup.AsError(err).Hint != "temporal operator namespace create --namespace nowhere --retention 720h" {
 		t.Errorf("a missing namespace: %v", err)
 	}
+	if _, err := dial(t, address, "nowhere").Inbox(t.Context(), ""); !backup.HasCode(err, backup.CodeBadConfig) {
+		t.Errorf("an inbox in a missing namespace: %v", err)
+	}
 }
 
 func testNamespaceMade(t *testing.T, address string) {

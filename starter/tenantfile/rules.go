@@ -112,7 +112,7 @@ func (r *rules) profile() {
 		r.refuse("backups are 5m apart at least and 744h at most", "24h", "profile", "every")
 	}
 	if jitter := r.duration("jitter"); jitter != 0 && jitter >= backup.Duration(every).Or(24*time.Hour) {
-		r.refuse("starts cannot be spread further than they are apart", "less than every", "profile", "jitter")
+		r.refuse("starts cannot be spread further than they are apart", "a time shorter than every", "profile", "jitter")
 	}
 	seen := map[string]bool{}
 	for i := range r.list("profile", "services") {

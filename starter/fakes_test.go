@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/internal/readapi"
+)
+
+// morning is when the tests take place.
+var morning = time.Date(2026, 3, 2, 8, 30, 0, 0, time.UTC)
+
+// fakeFlows answers as told and remembers what it was asked.
+type fakeFlows struct {
+	err         error
+	started     bool
+	onboardings []orchestrator.Onboarding // one for each look; the last one stays
+	inbox       []orchestrator.Waiting
+	schedule    *orchestrator.BackupSchedule
+	imported    orchestrator.ImportResult
+	run         orchestrator.BackupResult
+	runErr      error
+	verdicts    map[orchestrator.System]backup.Verdict
+	wait        time.Duration // how long an import, a run or a restore takes
+
+	applied  backup.Tenant
+	decision backup.Decision
+	restore  orchestrator.RestoreRequest
+	note     string
+	by       string
+	preview  int
+}
+
+func (f *fakeFlows) ApplyTenant(_ context.Context, t backup.Tenant, _ backup.App, by string) (bool, error) {
+	f.applied, f.by = t, by
+	return f.started, f.err
+}
+
+func (f *fakeFlows) Onboarding(context.Context, string, backup.App) (orchestrator.Onboarding, error) {
+	if len(f.onboardings) == 0 {
+		return orchestrator.Onboarding{}, orchestrator.ErrNotFound
+	}
+	o := f.onboardings[0]
+	if len(f.onboardings) > 1 {
+		f.onboardings = f.onboardings[1:]
+	}
+	return o, f.err
+}
+
+func (f *fakeFlows) Inbox(context.Context, string) ([]orchestrator.Waiting, error) {
+	return f.inbox, f.err
+}
+
+func (f *fakeFlows) Decide(_ context.Context, _ string, d backup.Decision) (backup.Task, error) {
+	f.decision = d
+	return backup.Task{Name: d.Task, Title: "The key can be had", State: backup.Failing, DecidedBy: d.By}, f.err
+}
+
+func (f *fakeFlows) ImportPeople(ctx context.Context, _ string, _ backup.DirectoryKind, preview bool, by string) (orchestrator.ImportResult, error) {
+	f.by = by
+	if preview {
+		f.preview++
+	}
+	return f.imported, f.work(ctx)
+}
+
+func (f *fakeFlows) work(ctx context.Context) error {
+	select {
+	case <-time.After(f.wait):
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *fakeFlows) TriggerBackup(context.Context, string, backup.App) (string, bool, error) {
+	return "backup/acme/microsoft365-2026-03-02T08:30:00Z", f.started, f.err
+}
+
+func (f *fakeFlows) WaitBackup(ctx context.Context, _ string) (orchestrator.BackupResult, error) {
+	if err := f.work(ctx); err != nil {
+		return orchestrator.BackupResult{}, err
+	}
+	return f.run, f.runErr
+}
+
+func (f *fakeFlows) BackupSchedule(context.Context, string, backup.App) (orchestrator.BackupSchedule, error) {
+	if f.schedule == nil {
+		return orchestrator.BackupSchedule{}, orchestrator.ErrNotFound
+	}
+	return *f.schedule, f.err
+}
+
+func (f *fakeFlows) PauseBackups(_ context.Context, _ string, _ backup.App, note string) error {
+	f.note, f.schedule.Paused, f.schedule.Note = note, true, note
+	return f.err
+}
+
+func (f *fakeFlows) ResumeBackups(_ context.Context, _ string, _ backup.App, note string) error {
+	f.note, f.schedule.Paused, f.schedule.Note = note, false, note
+	return f.err
+}
+
+func (f *fakeFlows) Restore(ctx context.Context, r orchestrator.RestoreRequest) (orchestrator.RestoreResult, error) {
+	f.restore = r
+	return orchestrator.RestoreResult{Snapshot: "k4f1c", Counts: backup.RestoreCounts{Folders: 4, Files: 120, Bytes: 3_400_000, Kept: 2}}, f.work(ctx)
+}
+
+func (f *fakeFlows) CheckSystem(_ context.Context, _ backup.Tenant, _ backup.App, s orchestrator.System) (backup.Verdict, error) {
+	return f.verdicts[s], f.err
+}
+
+func (f *fakeFlows) Close() {}
+
+// fakeReader answers from what it holds, two to a page.
+type fakeReader struct {
+	err      error
+	report   *readapi.TenantReport
+	accounts []backup.Account
+	entries  []backup.DirectoryEntry
+	preview  []readapi.PreviewEntry
+	counts   backup.ImportCounts
+	runs     []backup.Run
+	parts    []backup.RunPart
+	alerts   []backup.Alert
+	key      backup.KeyStatus
+}
+
+var notThere = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no tenant acme", Hint: "holdfast apply -f FILE"}
+
+// twoOf cuts a page of two; the cursor is the number of those shown.
+func twoOf[T any](all []T, after string) (page []T, next string) {
+	from := len(after)
+	to := min(from+2, len(all))
+	if to < len(all) {
+		next = after + "xx"
+	}
+	return all[from:to], next
+}
+
+func (f *fakeReader) Tenant(context.Context, string) (readapi.TenantReport, error) {
+	if f.report == nil {
+		return readapi.TenantReport{}, notThere
+	}
+	return *f.report, f.err
+}
+
+func (f *fakeReader) Users(_ context.Context, _ string, _ backup.AccountState, after string) (readapi.UserPage, error) {
+	page, next := twoOf(f.accounts, after)
+	return readapi.UserPage{Accounts: page, Next: next}, f.err
+}
+
+func (f *fakeReader) Problems(_ context.Context, _, after string) (readapi.ProblemPage, error) {
+	page, next := twoOf(f.entries, after)
+	return readapi.ProblemPage{Entries: page, Next: next}, f.err
+}
+
+func (f *fakeReader) Preview(_ context.Context, _, after string) (readapi.PreviewPage, error) {
+	page, next := twoOf(f.preview, after)
+	return readapi.PreviewPage{Counts: f.counts, Entries: page, Next: next}, f.err
+}
+
+func (f *fakeReader) Runs(context.Context, string, int) (readapi.RunPage, error) {
+	return readapi.RunPage{Runs: f.runs}, f.err
+}
+
+func (f *fakeReader) Run(_ context.Context, _ string, number int64) (readapi.RunReport, error) {
+	for _, r := range f.runs {
+		if r.Number == number {
+			return readapi.RunReport{Run: r, Parts: f.parts}, f.err
+		}
+	}
+	return readapi.RunReport{}, &backup.Error{Code: backup.CodeNotFound, Message: "there is no such run", Hint: "holdfast backup list acme"}
+}
+
+func (f *fakeReader) Alerts(context.Context, string, bool) (readapi.AlertPage, error) {
+	return readapi.AlertPage{Alerts: f.alerts}, f.err
+}
+
+func (f *fakeReader) Key(context.Context, string) (backup.KeyStatus, error) { return f.key, f.err }
+func (f *fakeReader) Close()                                                {}
+
+// newFake is a program without a terminal, in a world that answers as told.
+func newFake(out, err io.Writer, c *fakeFlows, r *fakeReader, env map[string]string) *program {
+	return &program{
+		out: out, err: err, zone: time.UTC, now: func() time.Time { return morning }, poll: time.Millisecond,
+		getenv:     func(name string) string { return env[name] },
+		openFlows:  func(context.Context, settings) (flows, error) { return c, nil },
+		openReader: func(settings) (reader, error) { return r, nil },
+	}
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/internal/readapi"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+var update = flag.Bool("update", false, "write what the commands say into testdata/golden")
+
+var (
+	keyTask = backup.Task{Name: backup.TaskKey, Title: "The key can be had", State: backup.Waiting, Code: backup.CodeNotConnected,
+		Detail: "no connector is connected", Hint: "holdfastd connector", Actions: []backup.Action{backup.Retry, backup.Abort},
+		Since: morning.Add(-3 * time.Hour), Deadline: morning.AddDate(0, 2, 0)}
+	doneTask    = backup.Task{Name: backup.TaskAdministrator, Title: "Somebody may", State: backup.Passing, Detail: "anna@acme.example is cloud-admin"}
+	pendingTask = backup.Task{Name: backup.TaskApp, Title: "The app's permissions", State: backup.Pending}
+	removals    = backup.Task{Name: backup.TaskRemovals, Title: "Many people would leave", State: backup.Waiting, Detail: "9 of 20 active people would be preserved",
+		Actions: []backup.Action{backup.Approve, backup.Reject}, Since: morning.Add(-50 * time.Hour), Deadline: morning.AddDate(0, 1, 0)}
+	firstRun = backup.Run{Tenant: "acme", Number: 1, App: app, WorkflowID: "backup/acme/microsoft365-2026-03-01T00:00:00Z", RunID: "r1",
+		Started: morning.AddDate(0, 0, -1), Ended: morning.AddDate(0, 0, -1).Add(4 * time.Minute), Outcome: backup.RunComplete, Parts: 4, Done: 3, NoService: 1,
+		Counts: backup.Counts{Listed: 120, Stored: 110, Unchanged: 0, Skipped: 2, Gone: 8, Bytes: 3_456_789, APICalls: 77, Items: 110}}
+	secondRun = backup.Run{Tenant: "acme", Number: 2, App: app, WorkflowID: "backup/acme/microsoft365-2026-03-02T08:30:00Z", RunID: "r2",
+		Started: morning, Ended: morning.Add(50 * time.Second), Outcome: backup.RunPartial, Code: backup.CodeFenced, Detail: "1 account service failed", Parts: 4, Done: 2, Failed: 1, NoService: 1,
+		Counts: backup.Counts{Listed: 6, Stored: 5, Gone: 1, Bytes: 999, APICalls: 9, Resyncs: 1}}
+	parts = []backup.RunPart{
+		{Account: backup.Account{ID: "a01", Mail: "anna@acme.example"}, Service: backup.Mail, State: backup.PartDone, Snapshot: "k1", Counts: backup.Counts{Stored: 5, Skipped: 3, Bytes: 999}, Skips: map[backup.SkipReason]int64{backup.SkipTooLarge: 1, backup.SkipMalware: 2}},
+		{Account: backup.Account{ID: "a01", Mail: "anna@acme.example"}, Service: backup.Drive, State: backup.PartNoService},
+		{Account: backup.Account{ID: "a02", Mail: "bela@acme.example"}, Service: backup.Mail, State: backup.PartFailed, Code: backup.CodeFenced, Detail: "an access policy closes this mailbox"},
+	}
+	key = backup.KeyStatus{Tenant: "acme", Method: backup.KeyByConnector, Generation: 1, Receipts: 12,
+		Connectors: []backup.ConnectorStatus{{Name: "hq", Identity: "ed25519:AAAA", Connected: true, LastSeen: morning, Session: 3}, {Name: "branch", Identity: "ed25519:BBBB"}},
+		Last:       &backup.Receipt{Number: 12, Tenant: "acme", Purpose: backup.PurposeBackup, Holder: "hq", At: morning}}
+	acme = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directory: backup.DirectoryConfig{Kind: backup.LDAP}}
+)
+
+func report() *readapi.TenantReport {
+	return &readapi.TenantReport{Tenant: acme, Accounts: backup.Accounts{Active: 24, Preserved: 1}, LastRun: &firstRun, Key: key, Alerts: 1}
+}
+
+func onboarding(running bool, tasks ...backup.Task) orchestrator.Onboarding {
+	o := orchestrator.Onboarding{Running: running, Started: morning.Add(-4 * time.Hour), Tasks: tasks}
+	if !running {
+		o.Outcome, o.Ended = "Completed", morning
+	}
+	return o
+}
+
+func passed(t backup.Task) backup.Task {
+	t.State, t.Detail, t.Actions = backup.Passing, "generation 1, receipt 1", nil
+	return t
+}
+
+// TestGolden: what every command says, as text and as JSON, in every outcome that has words of its own.
+func TestGolden(t *testing.T) {
+	nightly := &orchestrator.BackupSchedule{Every: backup.Duration(24 * time.Hour), Jitter: backup.Duration(30 * time.Minute), Next: morning.Add(15 * time.Hour)}
+	for _, c := range []struct {
+		name string
+		args string
+		c    fakeFlows
+		r    fakeReader
+		code int
+	}{
+		{"apply", "apply -f FILE", fakeFlows{started: true}, fakeReader{}, exitOK},
+		{"apply-running", "apply -f FILE", fakeFlows{}, fakeReader{}, exitOK},
+		{"apply-wait-waiting", "apply -f FILE --wait", fakeFlows{started: true, onboardings: []orchestrator.Onboarding{onboarding(true, pendingTask), onboarding(true, doneTask, keyTask, pendingTask)}}, fakeReader{}, exitWaiting},
+		{"apply-wait-done", "apply -f FILE --wait", fakeFlows{started: true, onboardings: []orchestrator.Onboarding{onboarding(true, doneTask, pendingTask), onboarding(false, doneTask, passed(keyTask))}}, fakeReader{}, exitOK},
+		{"apply-wait-failed", "apply -f FILE --wait", fakeFlows{started: true, onboardings: []orchestrator.Onboarding{{Outcome: "Failed", Err: &backup.Error{Code: backup.CodeNotConnected, Message: "the task key was given up by anna", Hint: "holdfast apply again"}}}}, fakeReader{}, exitFailed},
+		{"apply-bad-file", "apply -f BAD", fakeFlows{}, fakeReader{}, exitBadFile},
+		{"status-onboarding", "status acme", fakeFlows{onboardings: []orchestrator.Onboarding{onboarding(true, doneTask, keyTask, pendingTask)}}, fakeReader{report: &readapi.TenantReport{Tenant: acme, Key: backup.KeyStatus{Method: backup.KeyByConnector}, Alerts: 1}}, exitOK},
+		{"status-protected", "status acme", fakeFlows{schedule: nightly}, fakeReader{report: report()}, exitOK},
+		{"status-paused", "status acme", fakeFlows{schedule: &orchestrator.BackupSchedule{Paused: true, Note: "paused by anna: moving"}}, fakeReader{report: report()}, exitOK},
+		{"status-unknown", "status acme", fakeFlows{}, fakeReader{}, exitNotFound},
+		{"status-watch", "status acme --watch", fakeFlows{onboardings: []orchestrator.Onboarding{onboarding(true, keyTask), onboarding(true, keyTask), onboarding(false, passed(keyTask))}}, fakeReader{}, exitOK},
+		{"inbox", "inbox", fakeFlows{inbox: []orchestrator.Waiting{{Tenant: "acme", WorkflowID: "key/acme", RunID: "r", Task: keyTask}, {Tenant: "globex", WorkflowID: "import/globex/ldap", RunID: "r", Task: removals}}}, fakeReader{}, exitOK},
+		{"inbox-empty", "inbox acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"retry", "retry acme key", fakeFlows{}, fakeReader{}, exitOK},
+		{"waive", "waive acme app-permissions --reason pilot", fakeFlows{}, fakeReader{}, exitOK},
+		{"approve-refused", "approve acme removals", fakeFlows{err: fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "anna asked for this and cannot approve it", Hint: "a second person must"})}, fakeReader{}, exitRefused},
+		{"unreachable", "inbox", fakeFlows{err: fmt.Errorf("%w: %w", orchestrator.ErrUnreachable, &backup.Error{Code: backup.CodeUnreachable, Message: "Temporal at 127.0.0.1:1 does not answer", Hint: "holdfastd dev"})}, fakeReader{}, exitUnreachable},
+		{"users-list", "users list acme", fakeFlows{}, fakeReader{accounts: []backup.Account{
+			{ID: "a01", Tenant: "acme", Mail: "anna@acme.example", DisplayName: "Anna Çelik", State: backup.Active, Since: morning},
+			{ID: "a02", Tenant: "acme", Mail: "bela@acme.example", DisplayName: "evil\x1b[2Jname\u202e", State: backup.Preserved, Reason: backup.PreservedVanished, Since: morning},
+			{ID: "a03", Tenant: "acme", Mail: "chen@acme.example", DisplayName: "Chen", State: backup.Active, Since: morning}}}, exitOK},
+		{"users-list-empty", "users list acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"users-problems", "users problems acme", fakeFlows{}, fakeReader{entries: []backup.DirectoryEntry{{ID: "e1", DN: "uid=x", DisplayName: "Xaver", Problem: backup.NoMail}, {ID: "e2", DN: "uid=y", Mail: "a@b", Problem: backup.DuplicateMail}, {ID: "e3", DN: "uid=z", Problem: backup.BadEntry}}}, exitOK},
+		{"users-problems-none", "users list acme --problems", fakeFlows{}, fakeReader{}, exitOK},
+		{"users-preview", "users preview acme", fakeFlows{imported: orchestrator.ImportResult{Counts: backup.ImportCounts{Listed: 3, Added: 2, Unchanged: 1, NoMail: 1}}}, fakeReader{report: report(), preview: []readapi.PreviewEntry{{Difference: readapi.Added, Entry: backup.DirectoryEntry{ID: "e1", Mail: "x@acme.example"}}, {Difference: readapi.Problem, Entry: backup.DirectoryEntry{ID: "e2", DN: "uid=y", Problem: backup.NoMail}}}}, exitOK},
+		{"users-preview-waiting", "users preview acme", fakeFlows{inbox: []orchestrator.Waiting{{Tenant: "acme", Task: removals}}}, fakeReader{report: report(), counts: backup.ImportCounts{Listed: 11, Vanished: 9}, preview: []readapi.PreviewEntry{{Difference: readapi.Vanished, Entry: backup.DirectoryEntry{ID: "e1", Mail: "x@acme.example"}}}}, exitOK},
+		{"users-import", "users import acme", fakeFlows{imported: orchestrator.ImportResult{Counts: backup.ImportCounts{Listed: 3, Added: 2, Unchanged: 1, NoMail: 1}, Accounts: backup.Accounts{Active: 2}, Applied: true}}, fakeReader{report: report()}, exitOK},
+		{"users-import-refused", "users import acme", fakeFlows{err: &backup.Error{Code: backup.CodeEmptyListing, Message: "the directory lists nobody, but 24 people are known", Hint: "holdfast check acme directory; nothing was changed"}}, fakeReader{report: report()}, exitFailed},
+		{"backup-run", "backup run acme", fakeFlows{started: true}, fakeReader{}, exitOK},
+		{"backup-run-wait", "backup run acme --wait", fakeFlows{run: workflows.BackUpAppResult{Number: 1}}, fakeReader{runs: []backup.Run{firstRun}, parts: parts[:2]}, exitOK},
+		{"backup-run-partial", "backup run acme --wait", fakeFlows{started: true, run: workflows.BackUpAppResult{Number: 2}}, fakeReader{runs: []backup.Run{secondRun, firstRun}, parts: parts}, exitPartial},
+		{"backup-run-failed", "backup run acme --wait", fakeFlows{started: true, runErr: &backup.Error{Code: backup.CodeNotConnected, Message: "no connector is connected", Hint: "start the connector"}}, fakeReader{}, exitFailed},
+		{"backup-list", "backup list acme", fakeFlows{}, fakeReader{runs: []backup.Run{secondRun, firstRun}}, exitOK},
+		{"backup-list-empty", "backup list acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"backup-show", "backup show acme 2", fakeFlows{}, fakeReader{runs: []backup.Run{secondRun}, parts: parts}, exitOK},
+		{"backup-show-unknown", "backup show acme 9", fakeFlows{}, fakeReader{}, exitNotFound},
+		{"backup-pause", "backup pause acme --reason moving", fakeFlows{schedule: &orchestrator.BackupSchedule{}}, fakeReader{}, exitOK},
+		{"backup-resume", "backup resume acme", fakeFlows{schedule: &orchestrator.BackupSchedule{Paused: true, Every: backup.Duration(time.Hour), Next: morning}}, fakeReader{}, exitOK},
+		{"restore", "restore acme --account anna@acme.example --service mail --to /srv/restore", fakeFlows{}, fakeReader{}, exitOK},
+		{"restore-unknown", "restore acme --account x --service mail --to /srv/restore", fakeFlows{err: &backup.Error{Code: backup.CodeNotFound, Message: "nobody is known as x", Hint: "holdfast users list acme"}}, fakeReader{}, exitNotFound},
+		{"alerts", "alerts acme --all", fakeFlows{}, fakeReader{alerts: []backup.Alert{
+			{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning},
+			{ID: 1, Tenant: "acme", Kind: backup.AlertRunPartial, Subject: "microsoft365", Message: "run 2: 1 of 4 failed", Times: 1, Raised: morning.Add(-3 * time.Hour), Last: morning, Resolved: morning}}}, exitOK},
+		{"alerts-none", "alerts acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"key-status", "key status acme", fakeFlows{}, fakeReader{key: key}, exitOK},
+		{"check", "check acme", fakeFlows{verdicts: map[orchestrator.System]backup.Verdict{"key": {Passing: true, Detail: "hq is connected"}, "app": {Passing: true, Detail: "Mail.Read, Files.Read.All"},
+			"directory":  {Code: backup.CodeBadCredential, Detail: "the directory refused cn=holdfast", Hint: "set the password that bindPassword refers to"},
+			"repository": {Passing: true, Detail: "opens with the key"}}}, fakeReader{report: report()}, exitFailed},
+		{"check-one", "check -f FILE key", fakeFlows{verdicts: map[orchestrator.System]backup.Verdict{"key": {Passing: true, Detail: "hq is connected"}}}, fakeReader{}, exitOK},
+	} {
+		for _, format := range []string{"text", "json"} {
+			t.Run(c.name+"-"+format, func(t *testing.T) {
+				flowsCopy, readerCopy := c.c, c.r
+				checkGolden(t, c.name, format, c.args, &flowsCopy, &readerCopy, c.code)
+			})
+		}
+	}
+}
+
+func checkGolden(t *testing.T, name, format, args string, c *fakeFlows, r *fakeReader, want int) {
+	if c.schedule != nil {
+		s := *c.schedule
+		c.schedule = &s
+	}
+	folder := t.TempDir()
+	good, bad := writeFiles(t, folder)
+	words := strings.Fields(strings.NewReplacer("FILE", good, "BAD", bad).Replace(args))
+	if format == "json" {
+		words = append(words, "--json")
+	}
+	var stdout, stderr bytes.Buffer
+	p := newFake(&stdout, &stderr, c, r, map[string]string{"HOLDFAST_USER": "anna@acme.example", "HOLDFAST_STATE": folder})
+	code := run(t.Context(), p, words)
+	if code != want {
+		t.Errorf("exit code %d, want %d", code, want)
+	}
+	if format == "json" && stdout.Len() > 0 && !json.Valid(stdout.Bytes()) {
+		t.Errorf("not JSON: %s", &stdout)
+	}
+	if strings.ContainsAny(stdout.String()+stderr.String(), "\x1b\r") {
+		t.Error("control characters without a terminal")
+	}
+	got := fmt.Sprintf("$ holdfast %s\nexit code %d\n--- stdout\n%s--- stderr\n%s", args, code, &stdout, &stderr)
+	compareGolden(t, filepath.Join("testdata", "golden", name+"."+format), strings.ReplaceAll(got, folder, "/FOLDER"))
+}
+
+func compareGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; run go test ./starter -update after reading this:\n--- got\n%s\n--- want\n%s", file, got, want)
+	}
+}
+
+func writeFiles(t *testing.T, folder string) (good, bad string) {
+	t.Helper()
+	example, err := os.ReadFile("../docs/tenant.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, bad = filepath.Join(folder, "acme.yaml"), filepath.Join(folder, "bad.yaml")
+	broken := strings.NewReplacer("env:ACME_LDAP_PASSWORD", "hunter2", "role: cloud-admin", "role: boss", "every: 24h", "every: 1m").Replace(string(example))
+	for file, text := range map[string]string{good: string(example), bad: broken} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return good, bad
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/internal/readapi"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"holdfast": main}) }
+
+// TestScripts runs the program itself, as a shell would.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/scripts",
+		UpdateScripts: *update,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("TEMPORAL_CONFIG_FILE", os.DevNull)
+			e.Setenv("TEMPORAL_ADDRESS", "")
+			e.Setenv("HOLDFAST_USER", "anna@acme.example")
+			e.Setenv("NOBODY", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+			example, err := os.ReadFile("../docs/tenant.example.yaml")
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(e.WorkDir+"/acme.yaml", example, 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "temporal": temporal},
+	})
+}
+
+// exits CODE COMMAND...: the program ends with exactly this code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := "0"
+	if exit, ok := err.(*exec.ExitError); ok {
+		code = fmt.Sprint(exit.ExitCode())
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+}
+
+// temporal [prepared]: starts a real server, without any worker, and points the program at it.
+func temporal(ts *testscript.TestScript, _ bool, args []string) {
+	address, stop, err := startTemporal()
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	ts.Defer(stop)
+	ts.Setenv("TEMPORAL_ADDRESS", address)
+	if len(args) == 0 {
+		return
+	}
+	c, err := orchestrator.Dial(context.Background(), orchestrator.Options{Profile: readapi.Profile{TemporalAddress: address}})
+	if err == nil {
+		err = c.CheckNamespace(context.Background(), true)
+		c.Close()
+	}
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// startTemporal is the only place here that knows where the server's program is.
+func startTemporal() (address string, stop func(), err error) {
+	program := os.Getenv("HOLDFAST_TEMPORAL_SERVER")
+	if program == "" {
+		return "", nil, fmt.Errorf("HOLDFAST_TEMPORAL_SERVER must name the Temporal server's program")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	cmd := exec.Command(program, "-port", fmt.Sprint(port), "-ui-port", "0")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		timer := time.AfterFunc(15*time.Second, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		_ = cmd.Wait()
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "ready ") {
+			return fmt.Sprintf("127.0.0.1:%d", port), stop, nil
+		}
+	}
+	stop()
+	return "", nil, fmt.Errorf("the Temporal server ended before it was ready")
+}
+
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
