@@ -84,8 +84,7 @@ func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.D
 			UNION
 			SELECT a.mail_key FROM held
 				JOIN staged_entry s ON `+isStaged+` AND s.mail_key = held.mail_key AND s.problem = ''
-				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active'
-					AND a.mail_key <> held.mail_key)
+				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active')
 		UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+isStaged+` AND s.problem = '' AND s.mail_key IN (SELECT mail_key FROM held)
 			AND NOT EXISTS (SELECT 1 FROM account a WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id
 				AND a.mail_key = s.mail_key)`)

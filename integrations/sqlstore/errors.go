@@ -68,6 +68,16 @@ func classifySQLite(e *backup.Error, code int) error {
 	return e
 }
 
+// lostRace tells that a migration failed like one whose tables another process made in this moment.
+func lostRace(err error) bool {
+	var answer *sqlite.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	kind := answer.Code() & 0xff
+	return kind == sqlite3.SQLITE_ERROR || kind == sqlite3.SQLITE_CONSTRAINT
+}
+
 func diskFull(e *backup.Error) error {
 	e.Code, e.Retryable = backup.CodeDiskFull, false
 	e.Hint = "make room on the disk that holds the store; nothing was changed by this step"

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 //go:embed migrations/*.sql
@@ -22,39 +24,39 @@ const (
 // migrate brings the schema up to date. Two processes that start at once may both try: each migration is one transaction,
 // so one of them makes it and the other's attempt leaves no trace and finds it made.
 func (s *Store) migrate(ctx context.Context) error {
+	const what = "bring the store's schema up to date"
 	var err error
 	for range migrateAttempts {
-		var done bool
-		if done, err = s.migrateOnce(ctx); done || err == nil {
-			return err
+		err = s.migrateOnce(ctx)
+		if err == nil || (!lostRace(err) && !backup.AsError(classify(ctx, what, err)).Retryable) {
+			break
 		}
 		select {
 		case <-ctx.Done():
-			return classify(ctx, "bring the store's schema up to date", err)
+			return classify(ctx, what, err)
 		case <-time.After(migratePause):
 		}
 	}
-	return classify(ctx, "bring the store's schema up to date", err)
+	return classify(ctx, what, err)
 }
 
-// migrateOnce is one attempt; final tells that another one is of no use.
-func (s *Store) migrateOnce(ctx context.Context) (final bool, err error) {
+func (s *Store) migrateOnce(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return true, err
+		return err
 	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, s.write, files, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
-		return true, err
+		return err
 	}
 	current, known, err := provider.GetVersions(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if current > known {
-		return true, badConfig(fmt.Sprintf("the store was made by a newer Holdfast: its schema is number %d, this program knows %d", current, known),
+		return badConfig(fmt.Sprintf("the store was made by a newer Holdfast: its schema is number %d, this program knows %d", current, known),
 			"start the newer version; going back needs a copy of the store from before", nil)
 	}
 	_, err = provider.Up(ctx)
-	return false, err
+	return err
 }

@@ -280,6 +280,20 @@ func TestEntryWithoutIDShieldsWhomItMayBe(t *testing.T) {
 	}
 }
 
+func TestProblemThatVanishesAndReturnsIsShownAgain(t *testing.T) {
+	i := newImporter(t, newStore(t))
+	i.run(people(t, "e1 anna"))
+	for _, step := range []struct {
+		listed string
+		want   []string
+	}{{"e1 none", []string{"e1 no_mail"}}, {"e2 bela", nil}, {"e1 none", []string{"e1 no_mail"}}} {
+		i.run(people(t, step.listed))
+		if have := i.problems(); !slices.Equal(have, step.want) {
+			t.Errorf("with %q listed, problems are %q, want %q", step.listed, have, step.want)
+		}
+	}
+}
+
 func TestEntryWithUPNOnlyBecomesAnAccount(t *testing.T) {
 	i := newImporter(t, newStore(t))
 	i.run([]backup.DirectoryEntry{{ID: "e1", UPN: "Anna@acme.example"}, {ID: "e2", Mail: "anna@ACME.example"}, {ID: "e3"}})
