@@ -43,13 +43,20 @@ type board struct {
 type exhibit struct {
 	stage    string
 	awaiting []string
-	mirrored map[string]backup.Task
+	mirrored map[string]standing
+}
+
+// standing is what followers are told of a task.
+type standing struct {
+	state  backup.PrerequisiteState
+	code   backup.Code
+	detail string
 }
 
 // openBoard makes the checklist, or takes up what an earlier run of the workflow left, and listens.
 func openBoard(ctx workflow.Context, b *board, names []string, resume *TaskBoard) (*board, error) {
 	b.self = workflow.GetInfo(ctx).WorkflowExecution.ID
-	b.shown.mirrored = map[string]backup.Task{}
+	b.shown.mirrored = map[string]standing{}
 	attributes := workflow.GetTypedSearchAttributes(ctx)
 	b.shown.stage, _ = attributes.GetKeyword(StageAttribute)
 	b.shown.awaiting, _ = attributes.GetKeywordList(AwaitingAttribute)
@@ -187,8 +194,8 @@ func (b *board) publish(ctx workflow.Context) {
 	b.report(ctx)
 }
 
-// report tells the followers of own tasks that changed in a way that a person would notice. When the next look will be is not
-// such a change. Nobody waits for these signals to arrive: a follower that is gone needs none, and one that missed some asks again.
+// report tells the followers of own tasks that changed in a way that a person would notice. When the next look will be, or how often
+// somebody was reminded, is not such a change: it would cost both histories events every day. Nobody waits for these signals to arrive: a follower that is gone needs none, and one that missed some asks again.
 func (b *board) report(ctx workflow.Context) {
 	if len(b.followers) == 0 {
 		return
@@ -197,8 +204,8 @@ func (b *board) report(ctx workflow.Context) {
 		if !b.own(t) || t.State == backup.Pending {
 			continue
 		}
-		news := backup.Task{State: t.State, Code: t.Code, Detail: t.Detail, Reminders: t.Reminders}
-		if last, ok := b.shown.mirrored[t.Name]; ok && last.State == news.State && last.Code == news.Code && last.Detail == news.Detail && last.Reminders == news.Reminders {
+		news := standing{t.State, t.Code, t.Detail}
+		if b.shown.mirrored[t.Name] == news {
 			continue
 		}
 		b.shown.mirrored[t.Name] = news
