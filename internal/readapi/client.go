@@ -48,8 +48,8 @@ type Client struct {
 
 // NewClient reads the CA and the token. It does not connect.
 func NewClient(o ClientOptions) (*Client, error) {
-	base, err := url.Parse(o.Gateway)
-	if err != nil || base.Host == "" || base.Scheme != "https" {
+	base, err := url.Parse(strings.TrimSuffix(o.Gateway, "/") + "/")
+	if err != nil || base.Host == "" || base.Scheme != "https" || base.User != nil || base.RawQuery != "" {
 		return nil, badSetting("the gateway's address must look like https://host:port", "HOLDFAST_GATEWAY=https://...", nil)
 	}
 	roots, err := readRoots(o.CAFile)
@@ -214,7 +214,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 		err = u.Err // the URL is in the message already
 	}
 	return &backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Retryable: true,
-		Message: "the gateway at " + c.base.String() + " does not answer", Hint: "holdfastd dev", Cause: noConnection{err}}
+		Message: "the gateway at " + c.base.Host + " does not answer", Hint: "holdfastd dev", Cause: noConnection{err}}
 }
 
 // noConnection marks a transport's error with ErrUnreachable and keeps its text.
@@ -225,7 +225,7 @@ func (e noConnection) Unwrap() error        { return e.cause }
 func (e noConnection) Is(target error) bool { return target == ErrUnreachable }
 
 func (c *Client) badAnswer(err error) error {
-	return &backup.Error{Code: backup.CodeBadResponse, Fault: backup.FaultOurs, Message: "the gateway at " + c.base.String() + " answered something that is not its own", Hint: "is HOLDFAST_GATEWAY right?", Cause: err}
+	return &backup.Error{Code: backup.CodeBadResponse, Fault: backup.FaultOurs, Message: "the gateway at " + c.base.Host + " answered something that is not its own", Hint: "is HOLDFAST_GATEWAY right?", Cause: err}
 }
 
 // failure reads the classified error of an answer that is not 200.
