@@ -21,7 +21,7 @@ const AnswerTimeout = 30 * time.Second
 
 // Options tell how Temporal is reached.
 type Options struct {
-	// Profile gives address and namespace when neither TEMPORAL_* nor Temporal's own profile file does.
+	// Profile gives address and namespace where TEMPORAL_* does not; see ClientOptions for the order.
 	Profile readapi.Profile
 	// Logger of the SDK; nil logs nothing.
 	Logger log.Logger
@@ -68,11 +68,14 @@ func (c *Client) Namespace() string { return c.namespace }
 // Close ends a connection that Dial made.
 func (c *Client) Close() { c.temporal.Close() }
 
-// ClientOptions resolves the connection's settings: TEMPORAL_* first, then Temporal's profile file
-// (https://docs.temporal.io/develop/environment-configuration), then the Profile, then Temporal's defaults. A setting that
-// switches off the verification of the server's certificate is refused.
+// ClientOptions resolves the connection's settings: TEMPORAL_* first, then the Profile, then Temporal's profile file
+// (https://docs.temporal.io/develop/environment-configuration), then Temporal's defaults. The file stands above the Profile only
+// when TEMPORAL_PROFILE or TEMPORAL_CONFIG_FILE asks for it: one that a person keeps for another purpose must not lead a
+// `holdfastd dev` away to a server that is not its own. A setting that switches off the verification of the server's certificate
+// is refused.
 func (o Options) ClientOptions() (client.Options, error) {
-	conf, err := envconfig.LoadClientConfigProfile(envconfig.LoadClientConfigProfileOptions{EnvLookup: o.Env})
+	conf, err := envconfig.LoadClientConfigProfile(envconfig.LoadClientConfigProfileOptions{
+		EnvLookup: o.Env, DisableFile: o.Profile.TemporalAddress != "" && !o.asksForFile()})
 	if err != nil {
 		return client.Options{}, badSettings(err)
 	}
@@ -94,6 +97,17 @@ func (o Options) ClientOptions() (client.Options, error) {
 		opts.Logger = silent{}
 	}
 	return opts, nil
+}
+
+// asksForFile tells whether the environment names Temporal's profile file or a profile in it.
+func (o Options) asksForFile() bool {
+	env := o.Env
+	if env == nil {
+		env = envconfig.EnvLookupOS
+	}
+	profile, _ := env.LookupEnv("TEMPORAL_PROFILE")
+	file, _ := env.LookupEnv("TEMPORAL_CONFIG_FILE")
+	return profile != "" || file != ""
 }
 
 func badSettings(err error) error {

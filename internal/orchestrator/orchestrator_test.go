@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -317,21 +318,30 @@ func testWrongType(t *testing.T, address string) {
 }
 
 func TestDialSettings(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", home) // where Temporal's own profile file is looked for
+	file := filepath.Join(home, "temporalio", "temporal.toml")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("[profile.default]\naddress = \"file:3\"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	profile := readapi.Profile{TemporalAddress: "profile:1", TemporalNamespace: "of-profile"}
+	none := env{"TEMPORAL_CONFIG_FILE": os.DevNull}
 	for name, c := range map[string]struct {
 		env                env
 		profile            readapi.Profile
 		address, namespace string
 		fails              bool
 	}{
-		"nothing set":          {env{}, readapi.Profile{}, "localhost:7233", "default", false},
-		"profile":              {env{}, profile, "profile:1", "of-profile", false},
-		"environment is above": {env{"TEMPORAL_ADDRESS": "env:2"}, profile, "env:2", "of-profile", false},
-		"verification off":     {env{"TEMPORAL_TLS_DISABLE_HOST_VERIFICATION": "true"}, profile, "", "", true},
-		"missing certificate":  {env{"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/nowhere/ca.pem"}, profile, "", "", true},
+		"nothing set":            {none, readapi.Profile{}, "localhost:7233", "default", false},
+		"only the profile file":  {env{}, readapi.Profile{}, "file:3", "default", false},
+		"profile":                {env{}, profile, "profile:1", "of-profile", false},
+		"environment is above":   {env{"TEMPORAL_ADDRESS": "env:2"}, profile, "env:2", "of-profile", false},
+		"the file is asked for":  {env{"TEMPORAL_CONFIG_FILE": file}, profile, "file:3", "of-profile", false},
+		"its profile, asked for": {env{"TEMPORAL_PROFILE": "default"}, profile, "file:3", "of-profile", false},
+		"verification off":       {env{"TEMPORAL_TLS_DISABLE_HOST_VERIFICATION": "true"}, profile, "", "", true},
+		"missing certificate":    {env{"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/nowhere/ca.pem"}, profile, "", "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.env["TEMPORAL_CONFIG_FILE"] = os.DevNull
 			opts, err := orchestrator.Options{Profile: c.profile, Env: c.env}.ClientOptions()
 			if (err != nil) != c.fails || opts.HostPort != c.address || opts.Namespace != c.namespace {
 				t.Errorf("%s %s %v", opts.HostPort, opts.Namespace, err)
