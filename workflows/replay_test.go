@@ -121,6 +121,8 @@ func walkOnboard(t *testing.T, r *rig) {
 	changed := acme()
 	changed.Name = "Acme Ltd"
 	r.applyTo(onboardAcme, changed)
+	r.until("apply looks again", func() bool { return r.times("CheckApp") == 2 })
+	time.Sleep(time.Second) // the answer of that look is on its way
 	r.set(&r.app, passing)
 	if _, err := r.decide(onboardAcme, backup.Decision{Task: backup.TaskApp, Action: backup.Retry, By: anna}); err != nil {
 		t.Error(err)
