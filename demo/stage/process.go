@@ -55,7 +55,7 @@ func (s *Stage) StartGateway(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.awaitFile(ctx, s.Path("holdfast", "gateway.pem"))
+	return p, p.awaitFile(ctx, s.Path("holdfast", "read.token"))
 }
 
 // EnsureConnectorKey makes the customer's key file, unless there is one.
@@ -172,6 +172,13 @@ func (s *Stage) Profile() (readapi.Profile, error) {
 	if err == nil {
 		err = json.Unmarshal(b, &p)
 	}
+	return p, err
+}
+
+// GatewayProfile is what the command line would need of a gateway that runs without `dev`.
+func (s *Stage) GatewayProfile() (readapi.Profile, error) {
+	p := readapi.Profile{Gateway: "https://" + s.address(s.ports[gatewayPort]), CAFile: s.Path("holdfast", "gateway.pem"), TokenFile: s.Path("holdfast", "read.token")}
+	_, err := os.Stat(p.TokenFile)
 	return p, err
 }
 

@@ -24,15 +24,11 @@ type Secret struct {
 
 // Secrets are everything secret on this stage: the ekey and what derives from it, the connector's identity, the passwords.
 func (s *Stage) Secrets() ([]Secret, error) {
-	b, err := os.ReadFile(s.ConnectorKey())
+	key, err := s.readKey()
 	if err != nil {
 		return nil, err
 	}
-	var key struct{ EKey, Identity []byte }
-	if err := json.Unmarshal(b, &key); err != nil {
-		return nil, err
-	}
-	lease, err := backup.NewLease(bytes.Clone(key.EKey), 1, 0)
+	lease, err := s.EKey()
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +50,26 @@ func (s *Stage) Secrets() ([]Secret, error) {
 		secrets = append(secrets, Secret{"the " + name, []byte(v)})
 	}
 	return secrets, nil
+}
+
+// connectorKey is what is secret in the customer's key file.
+type connectorKey struct{ EKey, Identity []byte }
+
+func (s *Stage) readKey() (key connectorKey, err error) {
+	b, err := os.ReadFile(s.ConnectorKey())
+	if err == nil {
+		err = json.Unmarshal(b, &key)
+	}
+	return key, err
+}
+
+// EKey is the customer's ekey, as only the customer has it.
+func (s *Stage) EKey() (*backup.Lease, error) {
+	key, err := s.readKey()
+	if err != nil {
+		return nil, err
+	}
+	return backup.NewLease(key.EKey, 1, 0)
 }
 
 // Finding is a secret where it must not be.
