@@ -1,19 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/holdfast-backup/holdfast/internal/devserver"
 	"github.com/holdfast-backup/holdfast/internal/orchestrator"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 )
@@ -57,16 +54,16 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 
 // temporal [prepared]: starts a real server, without any worker, and points the program at it.
 func temporal(ts *testscript.TestScript, _ bool, args []string) {
-	address, stop, err := startTemporal()
+	server, err := devserver.Start(context.Background(), devserver.Options{UIPort: -1, Log: os.Stderr})
 	if err != nil {
 		ts.Fatalf("%v", err)
 	}
-	ts.Defer(stop)
-	ts.Setenv("TEMPORAL_ADDRESS", address)
+	ts.Defer(server.Stop)
+	ts.Setenv("TEMPORAL_ADDRESS", server.Address)
 	if len(args) == 0 {
 		return
 	}
-	c, err := orchestrator.Dial(context.Background(), orchestrator.Options{Profile: readapi.Profile{TemporalAddress: address}})
+	c, err := orchestrator.Dial(context.Background(), orchestrator.Options{Profile: readapi.Profile{TemporalAddress: server.Address}})
 	if err == nil {
 		err = c.CheckNamespace(context.Background(), true)
 		c.Close()
@@ -74,41 +71,6 @@ func temporal(ts *testscript.TestScript, _ bool, args []string) {
 	if err != nil {
 		ts.Fatalf("%v", err)
 	}
-}
-
-// startTemporal is the only place here that knows where the server's program is.
-func startTemporal() (address string, stop func(), err error) {
-	program := os.Getenv("HOLDFAST_TEMPORAL_SERVER")
-	if program == "" {
-		return "", nil, fmt.Errorf("HOLDFAST_TEMPORAL_SERVER must name the Temporal server's program")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command(program, "-port", fmt.Sprint(port), "-ui-port", "0")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		timer := time.AfterFunc(15*time.Second, func() { _ = cmd.Process.Kill() })
-		defer timer.Stop()
-		_ = cmd.Wait()
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.HasPrefix(lines.Text(), "ready ") {
-			return fmt.Sprintf("127.0.0.1:%d", port), stop, nil
-		}
-	}
-	stop()
-	return "", nil, fmt.Errorf("the Temporal server ended before it was ready")
 }
 
 func freePort(t *testing.T) int {
