@@ -228,7 +228,7 @@ func (r *record) encoded(raw []byte, key itemKey) ([]byte, error) {
 	if r.stored != nil {
 		return raw[r.stored.at:][:r.stored.length], nil
 	}
-	b, err := encodeLine(r.line(key))
+	b, err := encodeJSON(r.line(key))
 	if err != nil {
 		return nil, misused("a record cannot be written: %v", err)
 	}

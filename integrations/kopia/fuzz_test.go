@@ -12,7 +12,7 @@ import (
 
 // FuzzRecords reads hostile records; what it accepts must come out again the same.
 func FuzzRecords(f *testing.F) {
-	good, err := encodeLine((&record{item: backup.Item{ID: "a", Kind: backup.Message, Name: "<b>", Meta: json.RawMessage(`{"x":[1,2.0]}`)},
+	good, err := encodeJSON((&record{item: backup.Item{ID: "a", Kind: backup.Message, Name: "<b>", Meta: json.RawMessage(`{"x":[1,2.0]}`)},
 		body: &body{size: 3}}).line(keyOf("a")))
 	if err != nil {
 		f.Fatal(err)
@@ -33,7 +33,7 @@ func FuzzRecords(f *testing.F) {
 			if err != nil {
 				return err
 			}
-			again, err := encodeLine(l)
+			again, err := encodeJSON(l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +104,7 @@ func TestScanLinesRefuses(t *testing.T) {
 // TestMetaKeepsItsText: numbers and characters of the vendor's JSON come back as they were.
 func TestMetaKeepsItsText(t *testing.T) {
 	meta := json.RawMessage(`{"n":1.0,"big":12345678901234567890,"html":"<a href=\"x\">&\u00e9é</a>"}`)
-	b, err := encodeLine(line{Item: backup.Item{ID: "x", Meta: meta}})
+	b, err := encodeJSON(line{Item: backup.Item{ID: "x", Meta: meta}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func storeMetadata(ctx context.Context, w repo.RepositoryWriter, name string, wr
 
 // storeJSON writes v as one small file and gives its directory entry.
 func storeJSON(ctx context.Context, w repo.RepositoryWriter, name string, v any) (*snapshot.DirEntry, error) {
-	b, err := json.Marshal(v)
+	b, err := encodeJSON(v)
 	if err != nil {
 		return nil, misused("%s cannot be written: %v", name, err)
 	}

@@ -12,18 +12,19 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// cachedDirectories is how many directories a reader remembers: a restore opens items in the order of Each or of their folders, and
-// either way comes back to the same buckets. One is at most some hundred kilobytes.
-const cachedDirectories = 64
+// cachedEntries is how many directory entries a reader remembers, at some 300 bytes each: a restore opens items in the order of Each
+// or in that of their folders, and in the latter comes back to all buckets again and again.
+const cachedEntries = 100_000
 
-// Reader reads one snapshot. Its methods may be called concurrently. In memory are one bucket's directory per call of Each, and a few
-// of them for Open.
+// Reader reads one snapshot. Its methods may be called concurrently. In memory are one bucket's directory for each call of Each that
+// is under way, a part of at most some megabytes of each content that is open, and the directories that Open remembers.
 type Reader struct {
 	kopia repo.Repository
 	tree  tree
 
 	mu          sync.Mutex
 	directories map[object.ID]map[string]*snapshot.DirEntry
+	cached      int // entries in directories
 }
 
 func newReader(ctx context.Context, r repo.Repository, h head) (*Reader, error) {
@@ -131,14 +132,23 @@ func (r *Reader) directory(ctx context.Context, e *snapshot.DirEntry) (map[strin
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.directories) >= cachedDirectories {
-		for old := range r.directories { // any of them
-			delete(r.directories, old)
+	if r.directories[e.ObjectID] == nil {
+		r.remember(e.ObjectID, entries)
+	}
+	return entries, nil
+}
+
+// remember makes room by forgetting any directories.
+func (r *Reader) remember(id object.ID, entries map[string]*snapshot.DirEntry) {
+	for old, forgotten := range r.directories {
+		if r.cached+len(entries) <= cachedEntries {
 			break
 		}
+		r.cached -= len(forgotten)
+		delete(r.directories, old)
 	}
-	r.directories[e.ObjectID] = entries
-	return entries, nil
+	r.directories[id] = entries
+	r.cached += len(entries)
 }
 
 // itemReader classifies what goes wrong in the middle of a content, and ends with its context.

@@ -21,15 +21,13 @@ type line struct {
 	Size int64 `json:"size,omitempty"`
 }
 
-// encodeLine gives the line with its newline. The vendor's JSON keeps its characters; only white space between them goes.
-func encodeLine(l line) ([]byte, error) {
+// encodeJSON gives v on one line, its newline included. JSON inside of it keeps its characters; only white space between them goes.
+func encodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(l); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	err := e.Encode(v)
+	return b.Bytes(), err
 }
 
 // decodeLine reads a line and checks that it stands for itself: an id, and a file name that can only be its own.
