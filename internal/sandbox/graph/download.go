@@ -131,7 +131,7 @@ func cutBody(w http.ResponseWriter, content io.Reader, size int64) {
 	w.Header().Set("Content-Length", fmt.Sprint(size))
 	w.WriteHeader(http.StatusOK)
 	io.CopyN(w, content, size/2)
-	w.(http.Flusher).Flush()
+	http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 

@@ -140,6 +140,24 @@ func TestTagsOfFiles(t *testing.T) {
 	}
 }
 
+func TestMissingHash(t *testing.T) {
+	c := start(t, 1)
+	upn := c.opt.People[0].UPN
+	id := must(c.AddFile(upn, "root", "new.bin", []byte("x")))
+	hashes := func() any {
+		return c.want("/users/" + upn + "/drive/items/" + id).json["file"].(map[string]any)["hashes"]
+	}
+	if err := c.Inject(Fault{Kind: FaultNoHash, Item: id, Next: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if h := hashes(); h != nil {
+		t.Errorf("hashes %v although none is known yet", h)
+	}
+	if hashes() == nil {
+		t.Error("no hashes afterwards")
+	}
+}
+
 func (t *tester) content(path string) (location string) {
 	t.Helper()
 	a := t.get(path + "/content")

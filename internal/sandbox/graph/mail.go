@@ -332,7 +332,7 @@ func (s *Server) messageValue(c *call) error {
 	c.w.Header().Set("Content-Type", "text/plain")
 	if _, hit := s.faults.strikeItem(c.kind, c.user.UPN, id, FaultCut); hit {
 		c.w.Write(b[:len(b)/2])
-		c.w.(http.Flusher).Flush()
+		http.NewResponseController(c.w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 	c.w.Write(b)

@@ -1,13 +1,10 @@
 package graph
 
 import (
-	"compress/gzip"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -133,17 +130,15 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, rt route) {
 	}
 	w.Header().Set("request-id", requestID)
 	w.Header().Set("client-request-id", clientID)
-	w, finish := compressed(w, r, rt.kind)
-	defer finish()
-	err := s.handle(&call{w: w, r: r, kind: rt.kind}, rt)
-	if err == nil {
-		return
+	out := &answerWriter{ResponseWriter: w, streams: rt.kind == CallMessageValue || rt.kind == CallAttachmentValue}
+	if err := s.handle(&call{w: out, r: r, kind: rt.kind}, rt); err != nil {
+		e, ok := err.(*apiError)
+		if !ok {
+			e = &apiError{Status: http.StatusInternalServerError, Code: "generalException", Message: err.Error()}
+		}
+		e.write(out, requestID, clientID)
 	}
-	e, ok := err.(*apiError)
-	if !ok {
-		e = &apiError{Status: http.StatusInternalServerError, Code: "generalException", Message: err.Error()}
-	}
-	e.write(w, requestID, clientID)
+	out.send(r)
 }
 
 func (s *Server) handle(c *call, rt route) error {
@@ -238,35 +233,3 @@ func (s *Server) handleOutlook(c *call, rt route) error {
 			Message: "Application is over its MailboxConcurrency limit."}
 	}
 }
-
-// compressed gzips JSON answers for clients that take it. Contents go out as they are.
-func compressed(w http.ResponseWriter, r *http.Request, kind Call) (http.ResponseWriter, func()) {
-	content := kind == CallMessageValue || kind == CallAttachmentValue || kind == CallContent
-	if content || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		return w, func() {}
-	}
-	w.Header().Set("Content-Encoding", "gzip")
-	w.Header().Set("Vary", "Accept-Encoding")
-	z := compressors.Get().(*gzip.Writer)
-	z.Reset(w)
-	return gzipWriter{w, z}, func() {
-		z.Close()
-		compressors.Put(z)
-	}
-}
-
-// compressors are kept because each is most of a megabyte.
-var compressors = sync.Pool{New: func() any {
-	z, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
-	if err != nil {
-		panic(err) // the level is a constant
-	}
-	return z
-}}
-
-type gzipWriter struct {
-	http.ResponseWriter
-	z io.Writer
-}
-
-func (g gzipWriter) Write(p []byte) (int, error) { return g.z.Write(p) }

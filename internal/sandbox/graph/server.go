@@ -73,7 +73,6 @@ type Server struct {
 	servers                        []*http.Server
 	serving                        sync.WaitGroup
 	stop                           func() bool
-	started                        time.Time
 }
 
 // Start builds the tenant, replays the state file and serves until Close or the end of ctx.
@@ -85,7 +84,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opt: opt, ca: opt.CA, signer: signer, started: time.Now(), company: newCompany(opt)}
+	s := &Server{opt: opt, ca: opt.CA, signer: signer, company: newCompany(opt)}
 	s.tokens.roles = opt.Roles
 	if s.journal, err = openJournal(opt.StateFile, s.company); err != nil {
 		return nil, err
@@ -157,7 +156,7 @@ func (o *Options) fillDefaults() {
 	}
 }
 
-// listen opens the three listeners. Graph and the token endpoint share one.
+// listen opens the three listeners. Graph and the token endpoint share one. The content host is opened first, because Graph's answers name it.
 func (s *Server) listen() error {
 	scheme, config := "http", (*tls.Config)(nil)
 	if !s.opt.PlainHTTP {
@@ -165,31 +164,34 @@ func (s *Server) listen() error {
 		if err != nil {
 			return err
 		}
-		scheme, config = "https", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+		scheme, config = "https", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	}
-	open := func(address string, url *string, handler func() http.Handler) error {
-		l, err := net.Listen("tcp", address)
+	for _, l := range []struct {
+		address string
+		url     *string
+		handler http.Handler
+	}{{s.opt.ContentListen, &s.contentURL, s.contentHandler()}, {s.opt.AdminListen, &s.adminURL, s.adminHandler()}, {s.opt.Listen, &s.graphURL, s.graphHandler()}} {
+		listener, err := net.Listen("tcp", l.address)
 		if err != nil {
 			return err
 		}
-		*url = scheme + "://" + l.Addr().String()
-		srv := &http.Server{Handler: handler(), TLSConfig: config, ReadHeaderTimeout: 20 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-		s.servers = append(s.servers, srv)
-		s.serving.Go(func() {
-			if config == nil {
-				srv.Serve(l)
-			} else {
-				srv.ServeTLS(l, "", "")
-			}
-		})
-		return nil
+		*l.url = scheme + "://" + listener.Addr().String()
+		s.serve(listener, config.Clone(), l.handler)
 	}
-	// The content host is opened first, because Graph's answers name it.
-	return errors.Join(
-		open(s.opt.ContentListen, &s.contentURL, s.contentHandler),
-		open(s.opt.AdminListen, &s.adminURL, s.adminHandler),
-		open(s.opt.Listen, &s.graphURL, s.graphHandler),
-	)
+	return nil
+}
+
+// serve answers on a listener until Close; without a TLS configuration in plain text.
+func (s *Server) serve(l net.Listener, config *tls.Config, handler http.Handler) {
+	srv := &http.Server{Handler: handler, TLSConfig: config, ReadHeaderTimeout: 20 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	s.servers = append(s.servers, srv)
+	s.serving.Go(func() {
+		if config == nil {
+			srv.Serve(l)
+		} else {
+			srv.ServeTLS(l, "", "")
+		}
+	})
 }
 
 // Close ends all connections, waits for the listeners and closes the state file. It may be called twice.
