@@ -105,7 +105,7 @@ func (p *program) sayFollowed(a applied) error {
 		}
 		return outcome(exitWaiting)
 	case o.Err != nil:
-		return o.Err
+		return &failed{o.Err}
 	}
 	if !p.json {
 		p.say("%s is protected.", a.Tenant)

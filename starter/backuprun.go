@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -70,7 +71,7 @@ func (p *program) awaitRun(ctx context.Context, c flows, r reader, result starte
 		return err
 	}, watch.look)
 	if err != nil && end.Number == 0 {
-		return err
+		return ranInto(err)
 	}
 	report, readErr := r.Run(ctx, result.Tenant, end.Number)
 	if readErr != nil {
@@ -86,9 +87,17 @@ func (p *program) awaitRun(ctx context.Context, c flows, r reader, result starte
 		p.sayFailedParts(report.Parts)
 	}
 	if err != nil {
-		return err
+		return ranInto(err)
 	}
 	return runOutcome(report.Run.Outcome)
+}
+
+// ranInto tells a run that failed from one that could not be waited for: interrupted, or nobody answers.
+func ranInto(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, orchestrator.ErrUnreachable) || errors.Is(err, orchestrator.ErrNoAnswer) {
+		return err
+	}
+	return &failed{err}
 }
 
 // runWatch reads how far a run is.

@@ -55,10 +55,17 @@ type outcome int
 
 func (outcome) Error() string { return "" }
 
+// failed marks the failure of what was asked for. Whatever its code says of a system far away, for this program it is a failure.
+type failed struct{ err error }
+
+func (e *failed) Error() string { return e.err.Error() }
+func (e *failed) Unwrap() error { return e.err }
+
 // exitCode classifies an error once, for the program's end.
 func exitCode(err error) int {
 	var o outcome
 	var usage *usageError
+	var failure *failed
 	var problems *tenantfile.Problems
 	var file *fs.PathError
 	switch {
@@ -68,13 +75,15 @@ func exitCode(err error) int {
 		return int(o)
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &failure):
+		return exitFailed
 	case errors.As(err, &problems), errors.As(err, &file):
 		return exitBadFile
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.Is(err, orchestrator.ErrUnreachable), errors.Is(err, orchestrator.ErrNoAnswer), errors.Is(err, readapi.ErrUnreachable), errors.Is(err, errNotSetUp):
 		return exitUnreachable
-	case errors.Is(err, orchestrator.ErrRefused), backup.HasCode(err, backup.CodeNotWaiting), backup.HasCode(err, backup.CodeNotAllowed), backup.HasCode(err, backup.CodeUnknownPrincipal):
+	case errors.Is(err, orchestrator.ErrRefused):
 		return exitRefused
 	case errors.Is(err, orchestrator.ErrNotFound), backup.HasCode(err, backup.CodeNotFound):
 		return exitNotFound
