@@ -100,62 +100,30 @@ func ranInto(err error) error {
 	return &failed{err}
 }
 
-// runWatch reads how far a run is.
+// runWatch reads how far a run is. The gateway counts the parts of a run that goes on.
 type runWatch struct {
 	reader             reader
 	tenant, workflowID string
-	number             int64
 	began              time.Time
 	now                func() time.Time
 }
 
 // look is a line of progress; it is empty while nothing is known, and when the gateway does not answer, which is no reason to stop.
 func (w *runWatch) look(ctx context.Context) string {
-	if w.number == 0 && !w.find(ctx) {
-		return ""
-	}
-	report, err := w.reader.Run(ctx, w.tenant, w.number)
+	page, err := w.reader.Runs(ctx, w.tenant, 10)
 	if err != nil {
 		return ""
 	}
-	run := tally(report.Run, report.Parts)
-	text := fmt.Sprintf("run %d: %s", w.number, progressText(run))
+	i := slices.IndexFunc(page.Runs, func(r backup.Run) bool { return r.WorkflowID == w.workflowID })
+	if i < 0 {
+		return ""
+	}
+	run := page.Runs[i]
+	text := fmt.Sprintf("run %d: %s", run.Number, progressText(run))
 	if left, ok := remaining(run, w.now().Sub(w.began)); ok {
 		text += ", about " + about(left) + " left"
 	}
 	return text
-}
-
-func (w *runWatch) find(ctx context.Context) bool {
-	page, err := w.reader.Runs(ctx, w.tenant, 10)
-	if err != nil {
-		return false
-	}
-	i := slices.IndexFunc(page.Runs, func(r backup.Run) bool { return r.WorkflowID == w.workflowID })
-	if i >= 0 {
-		w.number = page.Runs[i].Number
-	}
-	return i >= 0
-}
-
-// tally counts the parts of a run that goes on: its own totals are written at its end.
-func tally(r backup.Run, parts []backup.RunPart) backup.Run {
-	if r.Outcome != backup.RunRunning || len(parts) == 0 {
-		return r
-	}
-	r.Parts, r.Done, r.Failed, r.NoService, r.Counts = len(parts), 0, 0, 0, backup.Counts{}
-	for _, part := range parts {
-		switch part.State {
-		case backup.PartDone:
-			r.Done++
-		case backup.PartFailed:
-			r.Failed++
-		case backup.PartNoService:
-			r.NoService++
-		}
-		r.Counts.Add(part.Counts)
-	}
-	return r
 }
 
 // remaining guesses from the parts that ended so far; the first few say nothing.

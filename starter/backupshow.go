@@ -38,8 +38,11 @@ func runBackupShow(ctx context.Context, p *program, tenant string, number int64)
 		if p.json {
 			return p.emit(report)
 		}
-		p.sayRun(tally(report.Run, report.Parts))
+		p.sayRun(report.Run)
 		p.sayParts(report.Parts)
+		if shown := len(report.Parts); shown < report.Run.Parts {
+			p.say("These are %d of %d; what failed comes first.", shown, report.Run.Parts)
+		}
 		return nil
 	})
 }

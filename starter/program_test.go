@@ -57,23 +57,17 @@ func TestInterruptedByAPerson(t *testing.T) {
 	}
 }
 
-// TestProgressOfARun: the progress counts the parts and guesses the rest.
+// TestProgressOfARun: the progress tells the run's own counts, not another's, and guesses the rest.
 func TestProgressOfARun(t *testing.T) {
 	going := secondRun
-	going.Outcome, going.Parts, going.Done, going.Failed, going.NoService, going.Counts = backup.RunRunning, 0, 0, 0, 0, backup.Counts{}
-	many := make([]backup.RunPart, 12)
-	for i := range many {
-		many[i].State = backup.PartOpen
-		if i < 3 {
-			many[i].State, many[i].Counts.Bytes = backup.PartDone, 1000
-		}
-	}
-	many[3].State = backup.PartFailed
-	now := morning
-	w := &runWatch{reader: &fakeReader{runs: []backup.Run{going}, parts: many}, tenant: "acme", workflowID: going.WorkflowID, began: morning, now: func() time.Time { return now }}
-	now = morning.Add(time.Minute)
+	going.Outcome, going.Parts, going.Done, going.Failed, going.NoService, going.Counts = backup.RunRunning, 12, 3, 1, 0, backup.Counts{Bytes: 3000}
+	r := &fakeReader{runs: []backup.Run{firstRun, going}}
+	w := &runWatch{reader: r, tenant: "acme", workflowID: going.WorkflowID, began: morning, now: func() time.Time { return morning.Add(time.Minute) }}
 	if got, want := w.look(t.Context()), "run 2: 3 of 12 done, 1 failed, 3 kB, about 2 min left"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	if r.runs = r.runs[:1]; w.look(t.Context()) != "" {
+		t.Error("another run's progress is shown")
 	}
 }
 
