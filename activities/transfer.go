@@ -146,6 +146,7 @@ func (t *transfer) take(ctx context.Context, c backup.Change) error {
 		return nil
 	}
 	delete(t.removals, departure)
+	delete(t.removals, removal{c.Item.ID, ""}) // removed from everywhere, and there again
 	t.inFlight.Add(1)
 	select {
 	case t.lanes[maphash.String(t.seed, c.Item.ID)%uint64(len(t.lanes))].changes <- c.Item:

@@ -200,6 +200,10 @@ func TestTransferFollowsChanges(t *testing.T) {
 			changes: []backup.Change{removed("a", "F"), message("a", "F", "1")},
 			counts:  backup.Counts{Listed: 1, Unchanged: 1, Items: 5},
 		},
+		"removed from everywhere, and there again": {
+			changes: []backup.Change{removed("a", ""), message("a", "F", "1")},
+			counts:  backup.Counts{Listed: 1, Unchanged: 1, Items: 5},
+		},
 		"a removal": {
 			changes: []backup.Change{removed("a", "F")},
 			counts:  backup.Counts{Listed: 1, Gone: 1, Items: 4}, holds: map[string]string{"a": ""},

@@ -231,8 +231,8 @@ func (i *driveItem) item(raw json.RawMessage, root string) (backup.Item, error) 
 	}
 	item.Skip = i.skip()
 	switch {
-	case i.Folder != nil && item.Skip == "":
-		item.Kind = backup.Folder
+	case i.Folder != nil && item.Skip == "", item.Skip == backup.SkipPackage:
+		item.Kind = backup.Folder // a package has items below it, which are files like others
 	case item.Skip == "":
 		item.Version = i.CTag
 		if i.Size != nil {

@@ -139,7 +139,7 @@ func TestDriveItems(t *testing.T) {
 	}
 	want := []string{
 		"dir|folder||Plans||e1|-1|||false", "file|file|dir|a.docx|c2|e2|7|quickxor:q||false", "empty|file|dir|0|||0|||false",
-		"note|file||Notebook|||-1||package|false", "link|file||Shared|||-1||shortcut|false", "virus|file||x.exe|||-1||malware|false", "gone||||||0|||true",
+		"note|folder||Notebook|||-1||package|false", "link|file||Shared|||-1||shortcut|false", "virus|file||x.exe|||-1||malware|false", "gone||||||0|||true",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

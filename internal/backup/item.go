@@ -38,6 +38,7 @@ type Item struct {
 }
 
 // HasContent tells whether there are bytes to fetch.
+// A package (OneNote) is a Folder with SkipPackage: it has no content of its own, but items below it.
 func (i Item) HasContent() bool { return i.Kind != Folder && i.Skip == "" }
 
 // Change is one line of a service's change feed. Changes come in no order and may repeat: the last one of an id wins.
