@@ -316,6 +316,27 @@ func TestDisagreement(t *testing.T) {
 		_, _, err := read(t, x.source(backup.Drive), "f")
 		wantCode(t, err, backup.CodeBadResponse)
 	})
+	t.Run("resumed at the wrong place", func(t *testing.T) {
+		x := newTenant(t)
+		f := &remoteFile{id: "f", ctag: "c1", content: noise(3 << 20)}
+		n := 0
+		f.serve = func(w http.ResponseWriter, r *http.Request) {
+			if n++; n == 1 {
+				w.Header().Set("Content-Length", strconv.Itoa(len(f.content)))
+				w.Write(f.content[:2<<20])
+				w.(http.Flusher).Flush()
+				panic(http.ErrAbortHandler)
+			}
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(f.content)-1, len(f.content)))
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(f.content)
+		}
+		x.put(f)
+		_, _, err := read(t, x.source(backup.Drive), "f")
+		if e := wantCode(t, err, backup.CodeBadResponse); !strings.Contains(e.Error(), "wrong place") {
+			t.Error(e.Error())
+		}
+	})
 	t.Run("a body that does not end", func(t *testing.T) {
 		x := newTenant(t)
 		f := &remoteFile{id: "f", ctag: "c1", content: noise(100)}
