@@ -269,6 +269,10 @@ func TestRawMessages(t *testing.T) {
 			t.Errorf("%s: it could be edited", name)
 		}
 	}
+	with := must(c.AddMessage(upn, "inbox", []byte("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Disposition: attachment; filename=a\r\n\r\nb\r\n--x--\r\n")))
+	if a := c.want("/users/" + upn + "/messages/" + with + "?$select=hasAttachments"); a.json["hasAttachments"] != true {
+		t.Errorf("an attachment that is not told of: %s", a.body)
+	}
 	a := c.want("/users/"+upn+"/mailFolders/inbox/childFolders", "Prefer", immutable)
 	if total := values(a)[0]["totalItemCount"].(float64); total < 6 {
 		t.Errorf("the folder counts %v messages", total)

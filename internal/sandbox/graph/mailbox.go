@@ -219,6 +219,9 @@ const maxHead = 256 << 10
 // readHead reads the header of mail that somebody else wrote. Whatever cannot be read is left out: such mail exists.
 func readHead(raw []byte, at time.Time) *content.Mail {
 	head := &content.Mail{Sent: at, From: content.Address{Name: "unknown", Mail: "unknown@mail.example"}}
+	if slices.ContainsFunc(readAttachments(raw), func(a attachment) bool { return !a.inline }) {
+		head.Shape = content.WithFiles
+	}
 	parsed, err := mail.ReadMessage(strings.NewReader(string(raw[:min(len(raw), maxHead)])))
 	if err != nil {
 		return head
