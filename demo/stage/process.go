@@ -60,17 +60,21 @@ func (s *Stage) StartGateway(ctx context.Context) (*Process, error) {
 
 // EnsureConnectorKey makes the customer's key file, unless there is one.
 func (s *Stage) EnsureConnectorKey(ctx context.Context) error {
-	key := s.ConnectorKey()
-	if _, err := os.Stat(key); err == nil {
+	if _, err := os.Stat(s.ConnectorKey()); err == nil {
 		return nil
 	}
+	return s.NewConnectorKey(ctx, Tenant, "headquarters", s.ConnectorKey())
+}
+
+// NewConnectorKey makes a key file with an identity and an ekey of its own, and the public identity beside it, as file.pub.
+func (s *Stage) NewConnectorKey(ctx context.Context, tenant, name, file string) error {
 	worker, err := exec.CommandContext(ctx, s.program("holdfastd"), "identity", "--state", s.Path("holdfast")).Output()
 	if err != nil {
 		return fmt.Errorf("holdfastd identity: %w", err)
 	}
-	out, err := exec.CommandContext(ctx, s.program("holdfastd"), "connector", "new", "--tenant", Tenant, "--name", "headquarters",
+	out, err := exec.CommandContext(ctx, s.program("holdfastd"), "connector", "new", "--tenant", tenant, "--name", name,
 		"--gateway", "https://"+s.address(s.ports[gatewayPort]), "--gateway-ca", s.Path("holdfast", "gateway.pem"),
-		"--worker", strings.TrimSpace(string(worker)), "--key-file", key).CombinedOutput()
+		"--worker", strings.TrimSpace(string(worker)), "--key-file", file).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("holdfastd connector new: %w: %s", err, out)
 	}
@@ -82,7 +86,12 @@ func (s *Stage) ConnectorKey() string { return s.Path("customer", "connector.key
 
 // StartConnector starts the customer's connector.
 func (s *Stage) StartConnector() (*Process, error) {
-	return s.start("connector", "connector", "--key-file", s.ConnectorKey())
+	return s.StartConnectorOf("connector", s.ConnectorKey())
+}
+
+// StartConnectorOf starts a connector with another key file. Its log has the name.
+func (s *Stage) StartConnectorOf(name, keyFile string) (*Process, error) {
+	return s.start(name, "connector", "--key-file", keyFile)
 }
 
 func (s *Stage) program(name string) string { return filepath.Join(s.o.Bin, name) }

@@ -61,6 +61,7 @@ type Stage struct {
 	o         Options
 	ports     [uiPort + 1]int
 	people    []sandbox.Person
+	ca        *sandbox.CA
 	Graph     *graph.Server
 	directory interface{ Close() error }
 	LDAP      *ldapserver.Server // nil with OpenLDAP
@@ -142,43 +143,44 @@ func (s *Stage) address(port int) string { return "127.0.0.1:" + strconv.Itoa(po
 
 // startCompany makes a CA and starts directory and Microsoft 365 under it.
 func (s *Stage) startCompany(ctx context.Context) error {
-	ca, err := sandbox.NewCA("Sandbox company CA")
-	if err != nil {
-		return err
-	}
-	ldapPassword, err := s.secret("ldap-password")
-	if err != nil {
+	var err error
+	if s.ca, err = sandbox.NewCA("Sandbox company CA"); err != nil {
 		return err
 	}
 	clientSecret, err := s.secret("client-secret")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.Path("sandbox", "ca.pem"), ca.PEM(), 0o644); err != nil {
+	if err := os.WriteFile(s.Path("sandbox", "ca.pem"), s.ca.PEM(), 0o644); err != nil {
 		return err
 	}
-	if err := s.startDirectory(ctx, ca, ldapPassword); err != nil {
+	if err := s.OpenDirectory(ctx); err != nil {
 		return err
 	}
 	s.Graph, err = graph.Start(ctx, graph.Options{
-		Listen: s.address(s.ports[graphPort]), ContentListen: s.address(s.ports[contentPort]), CA: ca,
+		Listen: s.address(s.ports[graphPort]), ContentListen: s.address(s.ports[contentPort]), CA: s.ca,
 		Seed: s.o.Seed, People: s.people, MessagesPerMailbox: s.o.Messages, FilesPerDrive: s.o.Files,
 		Domain: Domain, ClientID: ClientID, ClientSecret: clientSecret, StateFile: s.Path("sandbox", "changes.jsonl"),
 	})
 	return err
 }
 
-func (s *Stage) startDirectory(ctx context.Context, ca *sandbox.CA, password string) error {
+// OpenDirectory starts the directory, also again after CloseDirectory; then everybody is in it who was when the stage opened.
+func (s *Stage) OpenDirectory(ctx context.Context) error {
+	password, err := s.secret("ldap-password")
+	if err != nil {
+		return err
+	}
 	listen := s.address(s.ports[ldapPort])
 	if s.o.OpenLDAP {
-		server, err := slapd.Start(ctx, slapd.Options{CA: ca, People: s.people, Password: password, Listen: listen})
+		server, err := slapd.Start(ctx, slapd.Options{CA: s.ca, People: s.people, Password: password, Listen: listen})
 		if err != nil {
 			return err
 		}
 		s.directory = server
 		return nil
 	}
-	cert, err := ca.Issue("127.0.0.1", "localhost")
+	cert, err := s.ca.Issue("127.0.0.1", "localhost")
 	if err != nil {
 		return err
 	}
@@ -189,6 +191,9 @@ func (s *Stage) startDirectory(ctx context.Context, ca *sandbox.CA, password str
 	s.directory, s.LDAP = server, server
 	return nil
 }
+
+// CloseDirectory makes the directory unreachable.
+func (s *Stage) CloseDirectory() error { return s.directory.Close() }
 
 // secret makes a random secret once and keeps it in a file.
 func (s *Stage) secret(name string) (string, error) {
