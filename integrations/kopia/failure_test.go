@@ -413,3 +413,18 @@ func holdfastFolders(t *testing.T, dir string) []string {
 	}
 	return found
 }
+
+// TestCommitProvesItsCount: a snapshot that does not hold what was put is not committed.
+func TestCommitProvesItsCount(t *testing.T) {
+	f := newFixture(t)
+	r := f.open()
+	w := f.write(r, nil)
+	f.put(w, 0, 10)
+	w.Miscount()
+	if _, err := w.Commit(t.Context(), state("run")); !backup.HasCode(err, backup.CodeCountsMismatch) {
+		t.Errorf("got %v", err)
+	}
+	if f.latest(f.open()) != nil {
+		t.Error("it was committed all the same")
+	}
+}

@@ -6,13 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,14 +57,26 @@ type fixture struct {
 	kopia.Options
 }
 
+// made is a fresh repository, made once: to derive its keys takes longer than most tests.
+var made = sync.OnceValues(func() (string, error) {
+	root, err := os.MkdirTemp("", "repository-")
+	if err != nil {
+		return "", err
+	}
+	created, err := kopia.New(kopia.Options{Root: root}).EnsureRepository(context.Background(), tenant, password)
+	if err == nil && !created {
+		err = errors.New("it was there already")
+	}
+	return root, err
+})
+
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	root := t.TempDir()
-	f := &fixture{T: t, root: root, Options: kopia.Options{Root: root}}
-	created, err := kopia.New(f.Options).EnsureRepository(t.Context(), tenant, password)
-	if err != nil || !created {
-		t.Fatalf("created %v, %v", created, err)
-	}
+	f := &fixture{T: t, root: t.TempDir()}
+	f.Options = kopia.Options{Root: f.root}
+	template, err := made()
+	f.must(err)
+	f.must(os.CopyFS(f.root, os.DirFS(template)))
 	return f
 }
 
@@ -170,9 +185,8 @@ func id(i int) string { return fmt.Sprintf("AAMkAGI2THVSAAA=-%08d", i) }
 func body(i, version int) []byte {
 	r := rand.New(rand.NewPCG(uint64(i), uint64(version)))
 	b := make([]byte, r.IntN(2000)*(i%5))
-	for j := range b {
-		b[j] = byte(r.Uint32())
-	}
+	bytes := rand.NewChaCha8([32]byte{byte(i), byte(i >> 8), byte(i >> 16), byte(version)})
+	_, _ = bytes.Read(b) // never fails
 	return b
 }
 

@@ -2,6 +2,7 @@ package kopia_test
 
 import (
 	"bytes"
+	"io"
 	"runtime"
 	"sync"
 	"syscall"
@@ -135,5 +136,53 @@ func BenchmarkLatest(b *testing.B) {
 		if err != nil || info == nil {
 			b.Fatal(info, err)
 		}
+	}
+}
+
+// TestLargeContentPassesThrough puts and reads 256 MB and watches the memory meanwhile.
+func TestLargeContentPassesThrough(t *testing.T) {
+	const size, limit = 256 << 20, 96
+	f := newFixture(t)
+	r := f.open()
+	w := f.write(r, nil)
+	before, most := heap(), uint64(0)
+	watch := func(n int64) {
+		if n%(32<<20) == 0 {
+			most = max(most, heap())
+		}
+	}
+	left := int64(size)
+	n, err := w.Put(t.Context(), item(1, 1), readerFunc(func(p []byte) (int, error) {
+		watch(left)
+		if left == 0 {
+			return 0, io.EOF
+		}
+		n := min(int64(len(p)), left)
+		clear(p[:n])
+		p[0] = byte(left >> 18) // so that not all parts are the same
+		left -= n
+		return int(n), nil
+	}))
+	if err != nil || n != size {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	reader, err := r.Read(t.Context(), f.commit(w))
+	f.must(err)
+	content, err := reader.Open(t.Context(), id(1))
+	f.must(err)
+	defer content.Close()
+	read := int64(0)
+	for buffer := make([]byte, 1<<20); err == nil; {
+		var got int
+		got, err = io.ReadFull(content, buffer)
+		read += int64(got)
+		watch(read)
+	}
+	if err != io.EOF || read != size {
+		t.Errorf("read %d bytes, %v", read, err)
+	}
+	t.Logf("heap %d MB before, at most %d MB", before, most)
+	if most > before+limit {
+		t.Errorf("%d MB of memory for one content", most-before)
 	}
 }

@@ -35,7 +35,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if root, err := made(); err == nil {
+			_ = os.RemoveAll(root)
+		}
+		os.Exit(code)
+	}))
 }
 
 func act(t *testing.T, name, root string) *exec.Cmd {
