@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// checkpointEvery is how long a first backup may have to be repeated after a crash.
+	// checkpointEvery is how long a first backup may have to be repeated after a crash. A checkpoint writes all that was touched since the
+	// last one, so in a huge mailbox the distance grows until checkpoints take at most a tenth of the time.
 	checkpointEvery = 30 * time.Second
 	// itemAttempts is how often one item's content is tried within one transfer.
 	itemAttempts = 3
@@ -38,7 +39,7 @@ type transfer struct {
 	lanes    []*lane
 	seed     maphash.Seed
 	inFlight sync.WaitGroup
-	saved    time.Time
+	saveNext time.Time
 }
 
 // itemKey is an item's id at a fixed size: a mailbox of a million items is told apart in some 40 MB.
@@ -111,7 +112,7 @@ func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMe
 	defer cancel(nil)
 	t.seen, t.removals, t.closed = map[itemKey]struct{}{}, map[removal]struct{}{}, map[string]bool{}
 	t.state.Counts.Dropped = 0
-	t.seed, t.saved = maphash.MakeSeed(), time.Now()
+	t.seed, t.saveNext = maphash.MakeSeed(), time.Now().Add(checkpointEvery)
 	t.lanes = make([]*lane, max(1, t.source.Parallel()))
 	var running sync.WaitGroup
 	for i := range t.lanes {
@@ -132,7 +133,7 @@ func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMe
 
 // take accepts one change from the feed.
 func (t *transfer) take(ctx context.Context, c backup.Change) error {
-	if time.Since(t.saved) > checkpointEvery {
+	if time.Now().After(t.saveNext) {
 		t.inFlight.Wait()
 		if err := t.checkpoint(ctx); err != nil {
 			return err
@@ -277,8 +278,10 @@ func (t *transfer) count(outcomes map[itemKey]outcome) {
 
 // checkpoint saves what was fetched so far, so that a crash does not fetch it again.
 func (t *transfer) checkpoint(ctx context.Context) error {
-	t.saved = time.Now()
-	return t.writer.Checkpoint(ctx, t.state)
+	began := time.Now()
+	err := t.writer.Checkpoint(ctx, t.state)
+	t.saveNext = time.Now().Add(max(checkpointEvery, 10*time.Since(began)))
+	return err
 }
 
 // keepProgress saves what was fetched before err, unless err says that nothing can be saved.
