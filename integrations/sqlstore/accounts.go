@@ -18,7 +18,9 @@ func (s *Store) FindAccount(ctx context.Context, tenant, ref string) (backup.Acc
 		return backup.Account{}, missing
 	}
 	a, err := scanAccount(s.read.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM account
-		WHERE tenant = $1 AND (id = $2 OR mail_key = $2 OR upn_key = $2)
+		WHERE tenant = $1 AND id IN (SELECT id FROM account WHERE tenant = $1 AND id = $2
+			UNION SELECT id FROM account WHERE tenant = $1 AND mail_key = $2
+			UNION SELECT id FROM account WHERE tenant = $1 AND upn_key = $2)
 		ORDER BY CASE WHEN id = $2 THEN 0 WHEN state = 'active' THEN 1 ELSE 2 END, since DESC, id LIMIT 1`, tenant, key))
 	return a, classify(ctx, "look up an account", orNotFound(err, missing))
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// ApplyPass makes the staged pass the truth, in one transaction, and clears the stage. Applying the same pass again changes
-// nothing. CodeNotFound when another pass began since.
+// ApplyPass makes the staged pass the truth, in one transaction. Applying the same pass again changes nothing. CodeNotFound
+// when another pass began since. What was staged stays until the next pass begins: clearing it here would only hold the write
+// lock for longer.
 func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, at time.Time) (accounts backup.Accounts, err error) {
 	err = s.change(ctx, "apply an import", func(tx *sql.Tx) error {
 		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
@@ -36,11 +37,13 @@ func apply(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryK
 	if err := markDuplicates(ctx, tx, tenant, dir); err != nil {
 		return err
 	}
-	if err := execAll(ctx, tx, []any{tenant, dir, micros(at)}, updateAccounts, addAccounts, preserveVanished); err != nil {
+	if err := execAll(ctx, tx, []any{tenant, dir, micros(at)}, updateAccounts, addAccounts); err != nil {
 		return err
 	}
-	return execAll(ctx, tx, []any{tenant, dir}, takeOverEntries, forgetEntries, markAbsent,
-		`DELETE FROM staged_entry AS s WHERE `+isStaged)
+	if err := execAll(ctx, tx, []any{tenant, dir}, takeOverEntries, markAbsent, forgetEntries); err != nil {
+		return err
+	}
+	return execAll(ctx, tx, []any{tenant, dir, micros(at)}, preserveVanished)
 }
 
 const (
@@ -71,10 +74,6 @@ var (
 		WHERE ` + isStaged + ` AND s.problem = '' AND NOT EXISTS (SELECT 1 FROM account a
 			WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id)`
 
-	// preserveVanished keeps the data of people who are not listed any more. One who was disabled before stays preserved since then.
-	preserveVanished = `UPDATE account AS a SET since = CASE WHEN a.state = 'preserved' THEN a.since ELSE $3 END, state = 'preserved', reason = 'vanished'
-		WHERE ` + notListed("a") + ` AND a.reason <> 'vanished'`
-
 	// takeOverEntries writes what differs.
 	takeOverEntries = `INSERT INTO directory_entry (tenant, directory, entry_id, ` + entryColumns + `, present)
 		SELECT s.tenant, s.directory, s.entry_id, ` + prefixed("s", entryColumns) + `, TRUE FROM staged_entry s WHERE ` + isStaged + `
@@ -83,8 +82,13 @@ var (
 			disabled = excluded.disabled, problem = excluded.problem, present = TRUE
 		WHERE NOT directory_entry.present OR (` + prefixed("directory_entry", entryColumns) + `) <> (` + prefixed("excluded", entryColumns) + `)`
 
-	// forgetEntries and markAbsent: of who is not listed any more, only those are remembered who have an account.
-	forgetEntries = `DELETE FROM directory_entry AS e WHERE ` + notListed("e") + ` AND NOT EXISTS (SELECT 1 FROM account a
-		WHERE a.tenant = e.tenant AND a.directory = e.directory AND a.entry_id = e.entry_id)`
-	markAbsent = `UPDATE directory_entry AS e SET present = FALSE WHERE ` + notListed("e") + ` AND e.present`
+	// markAbsent and forgetEntries: of who is not listed any more, only those are remembered who have an account.
+	markAbsent    = `UPDATE directory_entry AS e SET present = FALSE WHERE e.present AND ` + notListed("e")
+	forgetEntries = `DELETE FROM directory_entry AS e WHERE e.tenant = $1 AND e.directory = $2 AND NOT e.present AND NOT EXISTS (
+		SELECT 1 FROM account a WHERE a.tenant = e.tenant AND a.directory = e.directory AND a.entry_id = e.entry_id)`
+
+	// preserveVanished keeps the data of people who are not listed any more. One who was disabled before stays preserved since then.
+	preserveVanished = `UPDATE account SET since = CASE WHEN state = 'preserved' THEN since ELSE $3 END, state = 'preserved', reason = 'vanished'
+		WHERE tenant = $1 AND directory = $2 AND reason <> 'vanished' AND entry_id IN (
+			SELECT e.entry_id FROM directory_entry e WHERE e.tenant = $1 AND e.directory = $2 AND NOT e.present)`
 )

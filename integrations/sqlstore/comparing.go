@@ -63,7 +63,8 @@ func (s *Store) ComparePass(ctx context.Context, tenant string, dir backup.Direc
 //
 // An entry with a problem leaves its account as it is, so the mail of such an account is not free for another entry
 // either: two active accounts of one mailbox would back it up twice, once under a wrong name. Whoever thereby becomes a
-// duplicate leaves his account as it is in turn, so the second statement follows the chain to its end.
+// duplicate leaves his account as it is in turn, so the last statement follows the chain to its end. Its CROSS JOINs keep SQLite from
+// looking at all entries for each mail (https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join).
 func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind) error {
 	return execAll(ctx, tx, []any{tenant, dir},
 		`UPDATE staged_entry AS s SET problem = '' WHERE `+isStaged+` AND s.problem = 'duplicate_mail'`,
@@ -82,9 +83,9 @@ func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.D
 				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active'
 				WHERE `+isStaged+` AND s.problem <> ''
 			UNION
-			SELECT a.mail_key FROM held
-				JOIN staged_entry s ON `+isStaged+` AND s.mail_key = held.mail_key AND s.problem = ''
-				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active')
+			SELECT a.mail_key FROM held CROSS JOIN staged_entry s CROSS JOIN account a
+				WHERE `+isStaged+` AND s.mail_key = held.mail_key AND s.problem = ''
+				AND a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active')
 		UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+isStaged+` AND s.problem = '' AND s.mail_key IN (SELECT mail_key FROM held)
 			AND NOT EXISTS (SELECT 1 FROM account a WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id
 				AND a.mail_key = s.mail_key)`)

@@ -294,6 +294,39 @@ func TestProblemThatVanishesAndReturnsIsShownAgain(t *testing.T) {
 	}
 }
 
+// messy is crowd after a bad day: every tenth has no mail, the one after it claims that mail, and one entry has no id.
+func messy(from, n int) []backup.DirectoryEntry {
+	page := crowd(from, n)
+	for i := range page {
+		switch i % 10 {
+		case 0:
+			page[i].Mail, page[i].UPN = "", ""
+		case 1:
+			page[i].Mail = crowd(from+i-1, 1)[0].Mail
+		}
+	}
+	return append(page, backup.DirectoryEntry{DN: page[2].DN, Problem: backup.BadEntry})
+}
+
+// The deadline is far more than it takes, and far less than it takes to look at everybody for each of the many problems.
+func TestListingFullOfProblemsIsComparedInLinearTime(t *testing.T) {
+	const all = 5000
+	i := newImporter(t, newStore(t))
+	i.run(crowd(0, all))
+	i.stage(messy(0, all))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := i.store.ComparePass(ctx, acme, i.dir, i.name())
+	must(t, err)
+	want := backup.ImportCounts{Listed: all + 1, Added: 1, Changed: all / 5, Unchanged: all * 4 / 5, Disabled: all / 25, KnownActive: all * 24 / 25,
+		NoMail: all / 10, DuplicateMail: all / 10, BadEntries: 1}
+	if c != want {
+		t.Errorf("counts\nhave %+v\nwant %+v", c, want)
+	}
+	_, err = i.store.ApplyPass(ctx, acme, i.dir, i.name(), noon)
+	must(t, err)
+}
+
 func TestEntryWithUPNOnlyBecomesAnAccount(t *testing.T) {
 	i := newImporter(t, newStore(t))
 	i.run([]backup.DirectoryEntry{{ID: "e1", UPN: "Anna@acme.example"}, {ID: "e2", Mail: "anna@ACME.example"}, {ID: "e3"}})
@@ -330,6 +363,9 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 	for range 2 {
 		if have := i.apply(); have != want {
 			t.Errorf("accounts after it are %+v, want %+v", have, want)
+		}
+		if have, want := i.compare(), (backup.ImportCounts{Listed: 2, Unchanged: 2, Disabled: 1, KnownActive: 1}); have != want {
+			t.Errorf("compared after it was applied, the counts are %+v, want %+v", have, want)
 		}
 		i.now = i.now.Add(time.Hour)
 	}

@@ -122,6 +122,7 @@ CREATE TABLE directory_entry (
     PRIMARY KEY (tenant, directory, entry_id)
 );
 CREATE INDEX directory_entry_problem ON directory_entry (tenant, directory, entry_id) WHERE problem <> '';
+CREATE INDEX directory_entry_absent ON directory_entry (tenant, directory, entry_id) WHERE NOT present;
 
 -- Mail is not unique: a preserved person's address may be given to a new one.
 CREATE TABLE account (
