@@ -107,3 +107,17 @@ func TestProbeUnknownService(t *testing.T) {
 	_, err := probeTenant(t, "User.Read.All").app().Probe(t.Context(), []backup.Service{"sites"})
 	wantCode(t, err, backup.CodeBadConfig)
 }
+
+// An administrator consents after a backup failed: the next one must not go on with the token from before.
+func TestConsentCountsAtOnce(t *testing.T) {
+	x := probeTenant(t, "User.Read.All", "Mail.Read")
+	x.graph.HandleFunc("GET /users/anna@contoso.test", answer(`{"id":"anna","userPrincipalName":"anna@contoso.test"}`))
+	app, anna := x.app(), backup.Account{ID: "a1", Mail: "anna@contoso.test"}
+	if _, err := app.Source(t.Context(), anna, backup.Drive); !backup.HasCode(err, backup.CodeMissingRole) {
+		t.Fatalf("without the permission: %v", err)
+	}
+	x.roles = append(x.roles, "Files.Read.All")
+	if _, err := app.Source(t.Context(), anna, backup.Drive); err != nil {
+		t.Errorf("after the consent: %v", err)
+	}
+}

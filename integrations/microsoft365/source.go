@@ -69,11 +69,7 @@ func (a *account) resolve(ctx context.Context, name string) error {
 		return &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "Microsoft 365 does not know " + plain(name, 120), Cause: r,
 			Hint: "check the person's user principal name in the directory against the one in Entra"}
 	case errors.As(err, &r) && r.status == http.StatusForbidden:
-		granted, rerr := a.roles(ctx)
-		if rerr != nil {
-			return rerr
-		}
-		return readUsers.missing(granted, err)
+		return a.lacks(ctx, readUsers, err)
 	case err != nil:
 		return err
 	case a.user.ID == "":
@@ -88,6 +84,17 @@ func (a *account) roles(ctx context.Context) (roles, error) {
 	return rolesOf(token), err
 }
 
+// lacks says that the app lacks a permission. The token goes with it: it would be good for up to an hour more, and the first backup
+// after an administrator consented would fail for what is mended.
+func (a *account) lacks(ctx context.Context, need permission, err error) error {
+	token, rerr := a.client.tokens.get(ctx)
+	if rerr != nil {
+		return rerr
+	}
+	a.client.tokens.drop(token)
+	return need.missing(rolesOf(token), err)
+}
+
 // closed judges a refusal of a whole mailbox or drive: with the permission in the token it is this one that is closed to the app,
 // by an application access policy or RBAC for applications; without it, all are.
 func (a *account) closed(ctx context.Context, need permission, r *refusal, err error) error {
@@ -96,7 +103,7 @@ func (a *account) closed(ctx context.Context, need permission, r *refusal, err e
 		return rerr
 	}
 	if !r.says("Access to OData is disabled") && !need.grantedBy(granted) {
-		return need.missing(granted, err)
+		return a.lacks(ctx, need, err)
 	}
 	return &backup.Error{Code: backup.CodeFenced, Fault: backup.FaultCustomer, Cause: r,
 		Message: fmt.Sprintf("Microsoft 365 does not let the app %s of %s", need.purpose, plain(a.user.Name, 120)),

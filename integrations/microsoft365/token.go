@@ -52,6 +52,19 @@ func (t *tokens) fresh(ctx context.Context) (string, error) {
 	return t.take(ctx, func() bool { return false }, "")
 }
 
+// drop forgets a token that lacks a permission, so that the next call gets one that shows what was consented to meanwhile. When
+// somebody has the turn, a new one is being fetched anyway.
+func (t *tokens) drop(token string) {
+	select {
+	case <-t.turn:
+		if t.current.Token == token {
+			t.current = azcore.AccessToken{}
+		}
+		t.turn <- struct{}{}
+	default:
+	}
+}
+
 // take returns the current token if it is good, and fetches one otherwise. The credential has a cache of its own: to get past it
 // without claims takes a new credential.
 func (t *tokens) take(ctx context.Context, good func() bool, claims string) (string, error) {
