@@ -58,7 +58,7 @@ func (p *program) table(heading []string, rows [][]string) {
 	for _, r := range rows {
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
-	w.Flush()
+	_ = w.Flush() // a Builder takes everything
 	for line := range strings.Lines(aligned.String()) {
 		p.say("%s", strings.TrimRight(line, " \n"))
 	}

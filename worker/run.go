@@ -68,7 +68,7 @@ func (p *parts) work(ctx context.Context, ready chan<- struct{}) error {
 		OnFatalError:                           func(err error) { p.log.Error("the worker cannot go on", zap.Error(err)) },
 	})
 	release := p.register(w)
-	defer release()
+	defer func() { _ = release() }() // the process ends, and its connections with it
 	if err := w.Start(); err != nil {
 		return err
 	}

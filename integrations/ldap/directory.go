@@ -184,7 +184,7 @@ func (d *Directory) eachPage(ctx context.Context, request *ldap.SearchRequest, t
 // otherwise.
 func (d *Directory) page(ctx context.Context, request *ldap.SearchRequest, cookie []byte, take func(*ldap.Entry)) (n int, next []byte, err error) {
 	size := d.settings.PageSize
-	request.Controls = []ldap.Control{&ldap.ControlPaging{PagingSize: uint32(size), Cookie: cookie}} //nolint:gosec // 1 to maxPageSize
+	request.Controls = []ldap.Control{&ldap.ControlPaging{PagingSize: uint32(size), Cookie: cookie}} // 1 to maxPageSize
 	err = d.within(ctx, func(ctx context.Context) error {
 		var last ldap.Control
 		answer := d.conn.SearchAsync(ctx, request, 16)

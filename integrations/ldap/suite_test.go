@@ -287,7 +287,7 @@ func TestAnErrorOfTheReceiverComesBack(t *testing.T) {
 	eachPeer(t, options{people: company()[:60]}, func(t *testing.T, d directory) {
 		dir := opened(t, d.config(func(c *backup.LDAPConfig) { c.PageSize = 20 }))
 		full := errors.New("the store is full")
-		if err := dir.List(t.Context(), func([]backup.DirectoryEntry) error { return full }); err != full { //nolint:errorlint // as it is
+		if err := dir.List(t.Context(), func([]backup.DirectoryEntry) error { return full }); err != full { // as it is
 			t.Fatalf("%v", err)
 		}
 		got, err := list(t.Context(), dir)

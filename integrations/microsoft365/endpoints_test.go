@@ -44,7 +44,7 @@ func TestLinksStayAtGraph(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if long, err := e.restore(short); err != nil || strings.ToLower(strings.Replace(link, ":443", "", 1)) != strings.ToLower(long) {
+			if long, err := e.restore(short); err != nil || !strings.EqualFold(strings.Replace(link, ":443", "", 1), long) {
 				t.Errorf("%s became %s: %v", link, long, err)
 			}
 		}

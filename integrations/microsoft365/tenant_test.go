@@ -84,17 +84,6 @@ func (x *tenant) note(r *http.Request) {
 	x.requests = append(x.requests, r)
 }
 
-// seen are the requests to Graph and for contents, as "path?query".
-func (x *tenant) seen() []string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var list []string
-	for _, r := range x.requests {
-		list = append(list, r.URL.String())
-	}
-	return list
-}
-
 func (x *tenant) discovery(w http.ResponseWriter, _ *http.Request) {
 	base := x.graphServer.URL + "/contoso.test"
 	json.NewEncoder(w).Encode(map[string]string{"issuer": base + "/v2.0", "authorization_endpoint": base + "/oauth2/v2.0/authorize", "token_endpoint": base + "/oauth2/v2.0/token"})

@@ -8,6 +8,7 @@ package tenantfile
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +37,7 @@ func Read(path string) (backup.Tenant, error) {
 		return backup.Tenant{}, err
 	}
 	t, err := Parse(data, folder)
-	if p, ok := err.(*Problems); ok {
+	if p := (*Problems)(nil); errors.As(err, &p) {
 		p.File = path
 	}
 	return t, err
