@@ -176,7 +176,11 @@ func (b *board) giveUp(ctx workflow.Context, t *backup.Task) error {
 	if t.DecidedBy != "" {
 		code = backup.CodeNotAllowed
 	}
-	return failure(backup.Verdict{Code: code, Fault: backup.FaultCustomer, Detail: t.Name + ": " + t.Detail, Hint: "apply the tenant again when this can be mended"})
+	hint := "apply the tenant again when this can be mended"
+	if t.Name == backup.TaskRemovals {
+		hint = "nothing was changed; holdfast users import " + b.tenant + " asks again"
+	}
+	return failure(backup.Verdict{Code: code, Fault: backup.FaultCustomer, Detail: t.Name + ": " + t.Detail, Hint: hint})
 }
 
 // alertOf is which alert stands for a task. All that wait for the tenant's connectors share one.
