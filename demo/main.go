@@ -33,7 +33,8 @@ func main() {
 	flag.StringVar(&o.directory, "directory", "sandbox", "sandbox, or openldap for a real slapd")
 	flag.IntVar(&o.port, "port", stage.DefaultBasePort, "the demo listens on the ports behind this one (0: any free ones)")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A closed terminal ends the demo like Ctrl-C, so that none of its processes stays behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := run(ctx, o)
 	switch {
