@@ -18,9 +18,12 @@ const (
 	// partsAtOnce is account-services worked on at a time within a shard. The vendor limits calls per mailbox, so it is
 	// other mailboxes that fill the waiting time.
 	partsAtOnce = 4
-	// partAttempts is the activity attempt from which on a part that fails for a passing reason is recorded as failed, so
-	// that one mailbox whose server never answers cannot keep a whole run from ending.
+	// partAttempts is how often a part that fails for a passing reason is tried before it is recorded as failed, so that one mailbox
+	// whose server never answers cannot keep a whole run from ending.
 	partAttempts = 6
+	// partPatience is the longest distance that is kept for one part. While a run waits, the schedule starts no other; one that is asked
+	// to come back even later is recorded as failed, and the next run comes back.
+	partPatience = time.Hour
 )
 
 // BackingUp runs backups.
@@ -53,6 +56,8 @@ func (a *BackingUp) BackUpShard(ctx context.Context, in ShardInput) (ShardResult
 	if err != nil || len(parts) == 0 {
 		return ShardResult{}, fail(err)
 	}
+	progress := resumeProgress(ctx, len(parts))
+	defer beat(ctx, progress.state)() // a connector may take longer to answer than a heartbeat may stay away
 	t, err := a.Tenants.Tenant(ctx, in.Tenant)
 	if err != nil {
 		return ShardResult{}, fail(err)
@@ -68,12 +73,10 @@ func (a *BackingUp) BackUpShard(ctx context.Context, in ShardInput) (ShardResult
 	// A cancelled activity still closes the repository in order.
 	defer repository.Close(context.WithoutCancel(ctx))
 
-	s := &shard{activities: a, in: in, app: app, repository: repository, attempt: int(activity.GetInfo(ctx).Attempt),
-		runID: activity.GetInfo(ctx).WorkflowExecution.RunID, progress: newProgress(len(parts))}
-	stop := beat(ctx, s.progress.state)
-	defer stop()
+	s := &shard{activities: a, in: in, app: app, repository: repository, progress: progress,
+		runID: activity.GetInfo(ctx).WorkflowExecution.RunID, stopping: activity.GetWorkerStopChannel(ctx)}
 	err = s.work(ctx, parts)
-	return s.progress.result(), fail(err)
+	return progress.result(), fail(err)
 }
 
 // FinishRun proves the run's counts, decides how it ended and writes its report.
@@ -117,12 +120,12 @@ type shard struct {
 	app        App
 	repository Repository
 	runID      string
-	attempt    int
 	progress   *progress
+	stopping   <-chan struct{} // the worker was told to stop
 }
 
-// work backs up the parts, a few at a time. It returns what stands in the way of all of them at once, or otherwise the
-// first passing failure, so that Temporal comes back for the parts that are still open.
+// work backs up the parts, a few at a time. It returns what stands in the way of all of them at once, or otherwise the passing failure
+// that asks for the longest distance, so that Temporal comes back for the parts that are still open.
 func (s *shard) work(ctx context.Context, parts []backup.RunPart) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(partsAtOnce)
@@ -130,7 +133,7 @@ func (s *shard) work(ctx context.Context, parts []backup.RunPart) error {
 	for _, p := range parts {
 		group.Go(func() error {
 			err := s.part(ctx, p)
-			if passing(err) {
+			if ctx.Err() == nil && passing(err) {
 				later <- err
 				return nil
 			}
@@ -140,12 +143,14 @@ func (s *shard) work(ctx context.Context, parts []backup.RunPart) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	select {
-	case err := <-later:
-		return err
-	default:
-		return nil
+	close(later)
+	var longest error
+	for err := range later {
+		if longest == nil || backup.AsError(err).RetryAfter > backup.AsError(longest).RetryAfter {
+			longest = err
+		}
 	}
+	return longest
 }
 
 // part backs up one service of one account and records how it ended. An error means that it is still open.
@@ -153,9 +158,12 @@ func (s *shard) part(ctx context.Context, p backup.RunPart) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if stopped(s.stopping) {
+		return errStopping
+	}
 	source, err := s.app.Source(ctx, p.Account, p.Service)
 	if err == nil {
-		t := transfer{source: source, repository: s.repository, state: backup.SnapshotState{
+		t := transfer{source: source, repository: s.repository, stopping: s.stopping, state: backup.SnapshotState{
 			Layout: 1, Tenant: s.in.Tenant, Account: p.Account.ID, App: s.in.App, Service: p.Service, RunID: s.runID}}
 		var info backup.SnapshotInfo
 		if info, err = t.run(ctx); err == nil {
@@ -165,8 +173,8 @@ func (s *shard) part(ctx context.Context, p backup.RunPart) error {
 		}
 	}
 	if err != nil {
-		if open := s.judge(err); open != nil {
-			return open
+		if ctx.Err() != nil || s.staysOpen(p, err) {
+			return err
 		}
 		e := backup.AsError(err)
 		p.State, p.Code, p.Detail = backup.PartFailed, e.Code, e.Error()
@@ -181,17 +189,13 @@ func (s *shard) part(ctx context.Context, p backup.RunPart) error {
 	return nil
 }
 
-// judge returns the error when the part stays open: because all parts share its cause, or because it will pass.
-func (s *shard) judge(err error) error {
-	switch e := backup.AsError(err); {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
-	case shared(e.Code):
-		return err
-	case e.Retryable && s.attempt < partAttempts:
-		return err
+// staysOpen tells whether there will be another attempt at the part: because all parts share the cause, or because it will pass.
+func (s *shard) staysOpen(p backup.RunPart, err error) bool {
+	e := backup.AsError(err)
+	if shared(e.Code) || errors.Is(err, errStopping) {
+		return true
 	}
-	return nil
+	return e.Retryable && e.RetryAfter <= partPatience && s.progress.tried(p) < partAttempts
 }
 
 // shared tells whether a cause stands in the way of every part: going on would only repeat it.
@@ -205,7 +209,7 @@ func shared(c backup.Code) bool {
 
 // passing tells whether other parts may go on after err: a cause of this one part that goes away by itself.
 func passing(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil {
 		return false
 	}
 	e := backup.AsError(err)

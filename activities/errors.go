@@ -16,11 +16,8 @@ func fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
 	var done *temporal.ApplicationError
-	if errors.As(err, &done) {
+	if interrupted(err) || errors.As(err, &done) {
 		return err
 	}
 	e := backup.AsError(err)
@@ -29,6 +26,13 @@ func fail(err error) error {
 		NextRetryDelay: e.RetryAfter,
 		Details:        []any{backup.VerdictOf(e, "")},
 	})
+}
+
+// interrupted tells that a context ended, and nothing else went wrong. A time-out of somebody else's system reads as
+// context.DeadlineExceeded, too (net and net/http say so of theirs), but an adapter has classified it.
+func interrupted(err error) bool {
+	var classified *backup.Error
+	return !errors.As(err, &classified) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // verdict turns what a customer's system answered into a verdict, and lets only our own and passing troubles be errors, which

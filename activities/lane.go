@@ -12,6 +12,7 @@ import (
 type outcome struct {
 	stored, unchanged, gone bool
 	skip                    backup.SkipReason
+	missing                 bool // skipped after it was asked for: to be asked for again
 }
 
 // lane works on the items whose ids fall to it, one after the other.
@@ -94,16 +95,26 @@ func (l *lane) settleRefusal(ctx context.Context, item backup.Item, err error) (
 	switch {
 	case errors.As(err, &skip):
 		item.Skip = skip.Reason
-		_, err := l.transfer.writer.Put(ctx, item, nil)
-		return outcome{skip: skip.Reason}, err
+		return l.leaveOut(ctx, item)
 	case backup.HasCode(err, backup.CodeNotFound):
 		return outcome{gone: true}, l.transfer.writer.Remove(ctx, item.ID)
 	}
 	return outcome{}, err
 }
 
-// sameContent tells whether the stored bytes are those of the listed version. Items skipped before are tried again unless the
-// adapter knows beforehand that they cannot be had.
+// leaveOut records an item without its content, unless it is recorded so already.
+func (l *lane) leaveOut(ctx context.Context, item backup.Item) (outcome, error) {
+	left := outcome{skip: item.Skip, missing: missing(item)}
+	known, ok, err := l.transfer.writer.Lookup(ctx, item.ID)
+	if err != nil || ok && sameContent(known, item) && sameRecord(known, item) {
+		return left, err
+	}
+	_, err = l.transfer.writer.Put(ctx, item, nil)
+	return left, err
+}
+
+// sameContent tells whether the stored bytes are those of the listed version. An item that was skipped is never the same as one that is
+// listed as any other, unless the adapter knows beforehand that it cannot be had.
 func sameContent(known, listed backup.Item) bool {
 	return known.Kind == listed.Kind && known.Version == listed.Version && known.Hash == listed.Hash && known.Skip == listed.Skip
 }

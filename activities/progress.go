@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // heartbeatEvery keeps the server informed while one large item goes on for long.
 const heartbeatEvery = 5 * time.Second
 
-// beat heartbeats what state returns until stop is called. It is also the only way by which a cancellation arrives.
+// beat heartbeats what state returns until stop is called, and once more then. It is also the only way by which a cancellation arrives.
 func beat(ctx context.Context, state func() any) (stop func()) {
 	done := make(chan struct{})
 	var running sync.WaitGroup
@@ -31,12 +32,19 @@ func beat(ctx context.Context, state func() any) (stop func()) {
 			}
 		}
 	})
-	return func() { close(done); running.Wait() }
+	return func() {
+		close(done)
+		running.Wait()
+		activity.RecordHeartbeat(ctx, state())
+	}
 }
 
-// Progress is what a shard's heartbeat shows.
+// Progress is what a shard's heartbeat shows, and what the next attempt knows of the one before.
 type Progress struct {
 	Open, Done, Failed int
+	// Tries is how often each part failed for a passing reason, by account and service. An attempt that ended before it came to the part,
+	// because its worker was killed or the key could not be had, is none of the part's.
+	Tries map[string]int
 }
 
 // progress counts a shard's parts for its heartbeat and its result.
@@ -44,9 +52,29 @@ type progress struct {
 	mu     sync.Mutex
 	open   int
 	counts ShardResult
+	tries  map[string]int
 }
 
-func newProgress(parts int) *progress { return &progress{open: parts} }
+// resumeProgress goes on with the tries of earlier attempts. Heartbeats that were lost only mean some tries more.
+func resumeProgress(ctx context.Context, parts int) *progress {
+	var before Progress
+	if activity.HasHeartbeatDetails(ctx) && activity.GetHeartbeatDetails(ctx, &before) != nil {
+		before = Progress{} // of a release that said something else
+	}
+	if before.Tries == nil {
+		before.Tries = map[string]int{}
+	}
+	return &progress{open: parts, tries: before.Tries}
+}
+
+// tried counts another try of a part that failed, and returns how many there were.
+func (p *progress) tried(part backup.RunPart) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := part.Account.ID + "/" + string(part.Service)
+	p.tries[key]++
+	return p.tries[key]
+}
 
 func (p *progress) finished(s backup.PartState) {
 	p.mu.Lock()
@@ -71,5 +99,5 @@ func (p *progress) result() ShardResult {
 func (p *progress) state() any {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Progress{Open: p.open, Done: p.counts.Done, Failed: p.counts.Failed}
+	return Progress{Open: p.open, Done: p.counts.Done, Failed: p.counts.Failed, Tries: maps.Clone(p.tries)}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -31,6 +33,8 @@ func (a *Restoring) RestoreSnapshot(ctx context.Context, in RestoreInput) (Resto
 	if err != nil {
 		return RestoreResult{}, fail(err)
 	}
+	r := restore{destination: destination, paths: backup.NewRestorePath()}
+	defer beat(ctx, func() any { return r.now() })()
 	repository, err := openRepository(ctx, a.Keys, a.Repositories, t, backup.PurposeRestore)
 	if err != nil {
 		return RestoreResult{}, fail(err)
@@ -40,14 +44,14 @@ func (a *Restoring) RestoreSnapshot(ctx context.Context, in RestoreInput) (Resto
 	if err != nil {
 		return RestoreResult{}, fail(err)
 	}
-	reader, err := repository.Read(ctx, snapshot)
-	if err != nil {
+	if r.reader, err = repository.Read(ctx, snapshot); err != nil {
 		return RestoreResult{}, fail(err)
 	}
-	r := restore{reader: reader, destination: destination, paths: backup.NewRestorePath()}
-	stop := beat(ctx, func() any { return r.now() })
-	defer stop()
-	err = r.run(ctx)
+	working, end := untilStopping(ctx, activity.GetWorkerStopChannel(ctx))
+	defer end(nil)
+	if err = r.run(working); err != nil && context.Cause(working) == errStopping {
+		err = errStopping
+	}
 	return RestoreResult{Snapshot: snapshot.ID, Counts: r.now()}, fail(err)
 }
 
@@ -67,6 +71,9 @@ func choose(ctx context.Context, r Repository, account backup.Account, in Restor
 	s, err := r.Latest(ctx, account.ID, in.App, in.Service)
 	if err != nil {
 		return nil, err
+	}
+	if s != nil && s.State.Base != "" { // a run that is under way, or failed, left a checkpoint
+		return r.Find(ctx, s.State.Base)
 	}
 	if s == nil || !s.State.Complete {
 		return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer,

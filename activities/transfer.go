@@ -31,6 +31,7 @@ type transfer struct {
 	source     Source
 	repository Repository
 	state      backup.SnapshotState
+	stopping   <-chan struct{} // the worker was told to stop
 
 	writer   SnapshotWriter
 	seen     map[itemKey]struct{}
@@ -65,6 +66,7 @@ func (t *transfer) run(ctx context.Context) (backup.SnapshotInfo, error) {
 	var cursor json.RawMessage
 	if base != nil {
 		cursor = base.State.Cursor // a checkpoint's cursor is where its listing began
+		t.state.Base = completeBelow(base)
 	}
 	info, err := t.follow(ctx, base, cursor)
 	if backup.HasCode(err, backup.CodeCursorExpired) && len(cursor) > 0 {
@@ -72,6 +74,14 @@ func (t *transfer) run(ctx context.Context) (backup.SnapshotInfo, error) {
 		info, err = t.follow(ctx, base, nil)
 	}
 	return info, err
+}
+
+// completeBelow is the newest complete snapshot at or below s: what can be restored while a checkpoint stands above it.
+func completeBelow(s *backup.SnapshotInfo) string {
+	if s.State.Complete {
+		return s.ID
+	}
+	return s.State.Base
 }
 
 // follow reads the changes since cursor on top of base and commits. With an empty cursor the listing is complete, and what base has
@@ -82,6 +92,9 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 	}
 	defer func() { err = errors.Join(err, t.writer.Close(context.WithoutCancel(ctx))) }()
 	t.state.Cursor, t.state.Complete = cursor, false
+	if base != nil {
+		t.state.Missing = base.State.Missing
+	}
 	next, err := t.read(ctx, cursor)
 	if err != nil {
 		return info, t.keepProgress(ctx, err)
@@ -102,13 +115,13 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 	if err := t.state.Counts.Prove(); err != nil {
 		return info, err
 	}
-	t.state.Cursor, t.state.Complete, t.state.Taken = next, true, time.Now().UTC()
+	t.state.Cursor, t.state.Complete, t.state.Base, t.state.Taken = next, true, "", time.Now().UTC()
 	return t.writer.Commit(ctx, t.state)
 }
 
 // read follows the change feed and waits until every lane is done with what it was given.
 func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMessage, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := untilStopping(ctx, t.stopping)
 	defer cancel(nil)
 	t.seen, t.removals, t.closed = map[itemKey]struct{}{}, map[removal]struct{}{}, map[string]bool{}
 	t.state.Counts.Dropped = 0
@@ -121,6 +134,9 @@ func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMe
 		running.Go(func() { l.run(ctx, cancel) })
 	}
 	next, err := t.source.Changes(ctx, cursor, func(c backup.Change) error { return t.take(ctx, c) })
+	if err == nil && len(cursor) > 0 {
+		err = t.takeMissing(ctx)
+	}
 	for _, l := range t.lanes {
 		close(l.changes)
 	}
@@ -157,6 +173,24 @@ func (t *transfer) take(ctx context.Context, c backup.Change) error {
 		return context.Cause(ctx)
 	}
 }
+
+// takeMissing asks again for what could not be had in earlier runs: the service tells of changes, and that a lock was lifted or a fault
+// mended is none. It costs a look at every item that is kept, and only while something is missing.
+func (t *transfer) takeMissing(ctx context.Context) error {
+	if t.state.Missing == 0 {
+		return nil
+	}
+	return t.writer.Each(ctx, func(i backup.Item) error {
+		if _, listed := t.seen[keyOf(i.ID)]; listed || !missing(i) {
+			return nil
+		}
+		i.Skip = ""
+		return t.take(ctx, backup.Change{Item: i})
+	})
+}
+
+// missing tells whether an item's content was asked for and could not be had. What an adapter knows beforehand to have none has no version.
+func missing(i backup.Item) bool { return i.Skip != "" && i.Kind != backup.Folder && i.Version != "" }
 
 // removeDeparted settles the removal markers. An item that left a folder and is in another one now has moved.
 func (t *transfer) removeDeparted(ctx context.Context) (map[itemKey]outcome, error) {
@@ -253,8 +287,11 @@ func (t *transfer) dropUnlisted(ctx context.Context, outcomes map[itemKey]outcom
 // count sums up how the listed items ended.
 func (t *transfer) count(outcomes map[itemKey]outcome) {
 	c := backup.Counts{Resyncs: t.state.Counts.Resyncs, Dropped: t.state.Counts.Dropped, Listed: int64(len(t.seen)), APICalls: t.source.Calls()}
-	t.state.Skips = nil
+	t.state.Skips, t.state.Missing = nil, 0
 	for _, o := range outcomes {
+		if o.missing {
+			t.state.Missing++
+		}
 		switch {
 		case o.gone:
 			c.Gone++

@@ -357,3 +357,68 @@ func TestTransferStopsAtAFailure(t *testing.T) {
 		t.Errorf("%d items were fetched after all", n)
 	}
 }
+
+// What could not be had is asked for again in every run until it can be, although the service tells of no change.
+func TestTransferAsksAgainForWhatIsMissing(t *testing.T) {
+	b := newBench(t)
+	locked := func() (io.ReadCloser, error) {
+		return nil, &backup.SkipError{Reason: backup.SkipLocked, Detail: "checked out"}
+	}
+	shut := map[string]func() (io.ReadCloser, error){"a": locked, "b": locked}
+	first, err := b.run(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`, content: shut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectCounts(t, first.State.Counts, backup.Counts{Listed: 5, Stored: 3, Skipped: 2, Items: 5})
+
+	second, err := b.run(t, &script{rounds: map[string][]backup.Change{`"one"`: nil}, next: `"two"`, content: shut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectCounts(t, second.State.Counts, backup.Counts{Listed: 2, Skipped: 2, Items: 5})
+
+	delete(shut, "a")
+	shut["b"] = hazards()["gone"]
+	third, err := b.run(t, &script{rounds: map[string][]backup.Change{`"two"`: nil}, next: `"three"`, content: shut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectCounts(t, third.State.Counts, backup.Counts{Listed: 2, Stored: 1, Gone: 1, Items: 4})
+	expect(t, b.holds(t, third), map[string]string{"F": "folder in ", "G": "folder in ", "a": "message in F: content of a 1", "c": "message in G: content of c 1"})
+
+	s := &script{rounds: map[string][]backup.Change{`"three"`: nil}, next: `"four"`}
+	fourth, err := b.run(t, s)
+	if err != nil || len(s.opened) > 0 {
+		t.Errorf("%v was asked for again, %v", s.opened, err)
+	}
+	expectCounts(t, fourth.State.Counts, backup.Counts{Items: 4})
+}
+
+// While a run is under way, or after one that failed, the snapshot before it is the one that is restored.
+func TestRestoreChoosesTheCompleteSnapshotBelowACheckpoint(t *testing.T) {
+	b := newBench(t)
+	in := RestoreInput{Tenant: "acme", App: backup.Microsoft365, Service: backup.Mail}
+	down := &backup.Error{Code: backup.CodeUnreachable, Message: "no answer", Retryable: true}
+	broken := func() *script {
+		return &script{rounds: map[string][]backup.Change{"": firstRound()[:3], `"one"`: {message("d", "F", "1")}}, fail: down}
+	}
+	if _, err := b.run(t, broken()); !errors.Is(err, down) {
+		t.Fatal(err)
+	}
+	if s, err := choose(t.Context(), b.repository, backup.Account{ID: b.account}, in); !backup.HasCode(err, backup.CodeNotFound) {
+		t.Errorf("before any run was complete: %v, %v", s, err)
+	}
+	complete, err := b.again(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a checkpoint, and one on top of it
+		if _, err := b.run(t, broken()); !errors.Is(err, down) {
+			t.Fatal(err)
+		}
+		s, err := choose(t.Context(), b.repository, backup.Account{ID: b.account}, in)
+		if err != nil || s.ID != complete.ID {
+			t.Errorf("got %v, %v, want the snapshot %s", s, err, complete.ID)
+		}
+	}
+}

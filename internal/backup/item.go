@@ -60,6 +60,11 @@ type SnapshotState struct {
 	RunID string `json:"runID"`
 	// Complete is false for a checkpoint, which resumes a first backup and is never restored unasked.
 	Complete bool `json:"complete"`
+	// Base is, in a checkpoint, the newest complete snapshot below it, which is restored as long as the checkpoint is the newest.
+	Base string `json:"base,omitempty"`
+	// Missing counts the items that are kept without the content that was asked for. The next run asks again: a change feed does not tell
+	// of what did not change.
+	Missing int64 `json:"missing,omitempty"`
 	// Cursor is the service's delta token(s), opaque to everything but the adapter.
 	Cursor json.RawMessage      `json:"cursor,omitempty"`
 	Counts Counts               `json:"counts"`

@@ -8,7 +8,7 @@ import (
 // Counts is what a backup did with the items a service listed. Every distinct listed item ends in exactly one of
 // Stored, Unchanged, Skipped and Gone; Proved says so.
 type Counts struct {
-	Listed    int64 `json:"listed"`    // distinct items the service told of, removal markers included
+	Listed    int64 `json:"listed"`    // distinct items the service told of, removal markers and what is asked for again included
 	Stored    int64 `json:"stored"`    // content or metadata written
 	Unchanged int64 `json:"unchanged"` // already in the snapshot in this version
 	Skipped   int64 `json:"skipped"`   // cannot be had, each with a SkipReason
