@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -396,68 +395,6 @@ func readLines(t *testing.T, file string) []string {
 		t.Fatal(err)
 	}
 	return strings.Split(string(b), "\n")
-}
-
-// TestCommandsExist builds the two programs and asks them whether they know the commands, flags and variables of the deployment files.
-func TestCommandsExist(t *testing.T) {
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./worker", "./starter")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the programs do not build: %v\n%s", err, out)
-	}
-	var lines [][]string
-	for _, s := range readCompose(t).Services {
-		if s.Build != nil && s.Build.Target == "holdfastd" {
-			lines = append(lines, s.Command)
-		}
-	}
-	for _, file := range []string{"deploy/README.md", "docs/operations.md"} {
-		lines = append(lines, commandsIn(readLines(t, file))...)
-	}
-	for _, unit := range []string{"connector", "gateway", "worker"} {
-		lines = append(lines, commandsIn(readLines(t, "deploy/systemd/holdfast-"+unit+".service"))...)
-	}
-	if len(lines) < 10 {
-		t.Errorf("only %d commands were found, so this test does not see them", len(lines))
-	}
-	for _, line := range lines {
-		checkCommand(t, filepath.Join(bin, "worker"), line)
-	}
-}
-
-var holdfastdCommand = regexp.MustCompile(`(?:holdfastd|run --rm --no-deps (?:-\S+ \S+ )*(?:worker|gateway|connector)) ((?:dev|run|gateway|connector|identity)\b[^|>#` + "`" + `]*)`)
-
-// commandsIn finds command lines of holdfastd in a text, the ones that go on after a backslash included.
-func commandsIn(lines []string) [][]string {
-	text := strings.ReplaceAll(strings.Join(lines, "\n"), "\\\n", " ")
-	var found [][]string
-	for line := range strings.SplitSeq(text, "\n") {
-		for _, m := range holdfastdCommand.FindAllStringSubmatch(line, -1) {
-			found = append(found, strings.Fields(m[1]))
-		}
-	}
-	return found
-}
-
-// checkCommand asks the program for the help of line's command and looks for each of its flags there.
-func checkCommand(t *testing.T, program string, line []string) {
-	t.Helper()
-	command := line[:1]
-	if len(line) > 1 && line[0] == "connector" && line[1] == "new" {
-		command = line[:2]
-	}
-	help, err := exec.CommandContext(t.Context(), program, append(slices.Clone(command), "--help")...).CombinedOutput()
-	if err != nil || !strings.Contains(string(help), "holdfastd "+strings.Join(command, " ")) {
-		t.Errorf("holdfastd %s: no such command: %v", strings.Join(command, " "), err)
-		return
-	}
-	for _, arg := range line {
-		flag, _, _ := strings.Cut(arg, "=")
-		if strings.HasPrefix(flag, "--") && !regexp.MustCompile(`(?m)^\s+(-\w, )?`+flag+`\b`).Match(help) {
-			t.Errorf("holdfastd %s does not know %s", strings.Join(command, " "), flag)
-		}
-	}
 }
 
 // TestVariablesExist checks that the programs read the HOLDFAST_ variables that deployment files set.
