@@ -55,9 +55,11 @@ func (p *parts) close() error {
 func (p *parts) register(w worker.Registry) (close func() error) {
 	m365 := microsoft365.New(microsoft365.Options{Secrets: resolveSecret, UserAgent: "ISV|Holdfast|Holdfast/" + version})
 	var (
-		apps         = apps{m365}
-		directories  = directories{ldap.New(resolveSecret)}
-		keys         = keys{connector.NewBroker(p.store, p.identity, connector.BrokerOptions{Log: p.log.Named("key")})}
+		apps        = apps{m365}
+		directories = directories{ldap.New(resolveSecret)}
+		keys        = keys{connector.NewBroker(p.store, p.identity, connector.BrokerOptions{Log: p.log.Named("key")})}
+		// A restore must not depend on room on the disk that it reads from.
+		reading      = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories, ReadOnly: true})}
 		repositories = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories})}
 	)
 	workflows.Register(w)
@@ -67,7 +69,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 		&activities.Probing{Tenants: p.store, Apps: apps, Directories: directories, Keys: keys, Repositories: repositories},
 		&activities.Importing{Tenants: p.store, People: p.store, Directories: directories},
 		&activities.BackingUp{Tenants: p.store, Runs: p.store, Apps: apps, Keys: keys, Repositories: repositories},
-		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: repositories, Destinations: folders{}},
+		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: reading, Destinations: folders{}},
 		&activities.Alerting{Alerts: p.store, Notifier: notify.NewLog(p.log)},
 		&activities.Scheduling{Tenants: p.store, Scheduler: p.temporal},
 	} {

@@ -9,12 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
 
@@ -34,6 +36,36 @@ func TestWrongPassword(t *testing.T) {
 		}
 	}
 	f.open() // the right one still opens it
+}
+
+// A restore reads from a disk that may be full. kopia tidies up when it meets more than some manifests, wherever it may write.
+func TestReadOnlyWritesNothing(t *testing.T) {
+	f := newFixture(t)
+	r := f.open()
+	w := f.write(r, nil)
+	f.put(w, 0, 20)
+	f.commit(w)
+	for range 20 {
+		f.must(repo.WriteSession(t.Context(), r.Kopia(), repo.WriteSessionOptions{}, func(ctx context.Context, w repo.RepositoryWriter) error {
+			_, err := w.PutManifest(ctx, map[string]string{manifest.TypeLabelKey: "something"}, map[string]string{})
+			return err
+		}))
+	}
+	before := f.blobs()
+	f.Options.ReadOnly = true
+	r = f.open()
+	f.check(r, f.latest(r), numbers(0, 20, 1))
+	if after := f.blobs(); !slices.Equal(before, after) {
+		t.Errorf("reading changed the folder:\n%q\n%q", before, after)
+	}
+	w, err := r.Write(t.Context(), nil)
+	if err == nil {
+		f.Cleanup(func() { _ = w.Close(context.Background()) })
+		_, err = w.Commit(t.Context(), state("run"))
+	}
+	if err == nil {
+		t.Error("a snapshot was written")
+	}
 }
 
 func TestRepositoryThatIsNotThere(t *testing.T) {

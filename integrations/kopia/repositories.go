@@ -33,6 +33,9 @@ type Options struct {
 	CacheBytes int64
 	// FlushEvery is how often a writer flushes what it holds, so that a killed process uploads little twice; default 5 s.
 	FlushEvery time.Duration
+	// ReadOnly opens repositories so that nothing in them can change: not even kopia's own tidying, which would keep what stands on a
+	// full disk from being restored. Whatever writes fails.
+	ReadOnly bool
 }
 
 const (
@@ -164,7 +167,7 @@ func (r *Repositories) writeConfig(folder, tenant string) (string, error) {
 	config := repo.LocalConfig{
 		Storage:       &blob.ConnectionInfo{Type: "filesystem", Config: &filesystem.Options{Path: folder}},
 		Caching:       &content.CachingOptions{},
-		ClientOptions: repo.ClientOptions{Hostname: tenant, Username: sourceUser, Description: "Holdfast repository of " + tenant},
+		ClientOptions: repo.ClientOptions{Hostname: tenant, Username: sourceUser, Description: "Holdfast repository of " + tenant, ReadOnly: r.options.ReadOnly},
 	}
 	if r.options.CacheDir != "" {
 		config.Caching.CacheDirectory = filepath.Join(r.options.CacheDir, tenant)
