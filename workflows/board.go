@@ -14,6 +14,9 @@ import (
 // errContinue asks the workflow to continue as new: its history has grown, and it is at a point where all it knows is on its board.
 var errContinue = errors.New("continue as new")
 
+// maxFollowers bounds what a follow signal may cost; a tenant has a handful of apps.
+const maxFollowers = 20
+
 // board is the checklist of one workflow: its tasks in order, and everything that people and other workflows may say to them.
 // Decisions come as an update or as a signal and meet in decide. A decision changes the task at once; the gate that waits for
 // the task sees it there, so no decision is ever on its way while a workflow ends or continues as new.
@@ -64,10 +67,9 @@ func openBoard(ctx workflow.Context, b *board, names []string, resume *TaskBoard
 	if resume != nil {
 		for _, t := range resume.Tasks {
 			b.tasks = append(b.tasks, &t)
+			b.shown.mirrored[t.Name] = standing{t.State, t.Code, t.Detail}
 		}
-		for _, f := range resume.Followers {
-			b.follow(f)
-		}
+		b.followers = resume.Followers // they know how things stood
 	}
 	for _, name := range names {
 		b.need(name)
@@ -101,8 +103,10 @@ func (b *board) listen(ctx workflow.Context) error {
 	receive(ctx, "rechecks", rechecks, func(_ workflow.Context, _ string) { b.nudged = true })
 	receive(ctx, "children", children, b.mirror)
 	receive(ctx, "followers", followers, func(ctx workflow.Context, id string) {
-		b.follow(id)
-		b.publish(ctx)
+		if id != "" {
+			b.follow(id)
+			b.publish(ctx)
+		}
 	})
 	return nil
 }
@@ -153,15 +157,19 @@ func settled(s backup.PrerequisiteState) bool {
 // own tells whether this workflow itself waits with the task, and not a child.
 func (b *board) own(t *backup.Task) bool { return t.Workflow == b.self }
 
-// follow adds a workflow that hears of the tasks; all of them are news to it.
+// follow adds a workflow that hears of the tasks; all of them are news to it. One that asks again has missed something.
 func (b *board) follow(id string) {
-	if id == "" {
-		return
-	}
-	if !slices.Contains(b.followers, id) {
+	if !slices.Contains(b.followers, id) && len(b.followers) < maxFollowers {
 		b.followers = append(b.followers, id)
 	}
 	clear(b.shown.mirrored)
+}
+
+// lead makes the workflow that started this one the first follower.
+func (b *board) lead(parent string) {
+	if parent != "" && !slices.Contains(b.followers, parent) {
+		b.follow(parent)
+	}
 }
 
 // publish shows the outside how things stand, as far as it changed: the list's search attributes, the workflow page's current

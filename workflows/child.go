@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -39,20 +40,24 @@ func (c child) options() workflow.ChildWorkflowOptions {
 // run runs the child and shows its tasks in this checklist. When a workflow of this id is under way already, started by
 // somebody else or by an earlier run of this one, it waits for that one to end and then runs its own: every child proves first
 // what is there, so a second run costs little, and its result is had without having been the one who started it.
-func (b *board) run(ctx workflow.Context, c child, result any) error {
+func (b *board) run(ctx workflow.Context, c child, result any) (err error) {
 	b.child, b.ended = c.id, nil
-	defer func() { b.child = "" }()
+	defer func() {
+		if !errors.Is(err, errContinue) { // it is listened to until the workflow continues
+			b.child = ""
+		}
+	}()
 	since := workflow.Now(ctx)
 	for following := false; ; following = true {
 		future := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, c.options()), c.name, c.input)
-		err := workflow.Await(ctx, func() bool { return future.IsReady() || workflow.GetInfo(ctx).GetContinueAsNewSuggested() })
+		err = workflow.Await(ctx, func() bool { return future.IsReady() || workflow.GetInfo(ctx).GetContinueAsNewSuggested() })
 		if err != nil {
 			return err
 		}
 		if !future.IsReady() {
 			return errContinue
 		}
-		if err := future.Get(ctx, result); !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		if err = future.Get(ctx, result); !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 			return err
 		}
 		if !following {

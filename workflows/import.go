@@ -28,7 +28,10 @@ func ImportPeople(ctx workflow.Context, in ImportPeopleInput) (*ImportPeopleResu
 	}
 	err := i.run(ctx)
 	if errors.Is(err, errContinue) {
-		return nil, i.continueAsNew(ctx)
+		err = i.continueAsNew(ctx)
+	}
+	if workflow.IsContinueAsNewError(err) {
+		return nil, err
 	}
 	i.board.close(ctx, err)
 	if err != nil {
@@ -47,7 +50,7 @@ func (i *importing) setUp(ctx workflow.Context) (err error) {
 	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.result.Pass}
 	i.board, err = openBoard(ctx, &board{speaker: speaker{i.in.Tenant}, heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
 	if err == nil {
-		i.board.follow(i.in.Parent)
+		i.board.lead(i.in.Parent)
 	}
 	return err
 }

@@ -36,7 +36,10 @@ func OnboardTenant(ctx workflow.Context, in OnboardTenantInput) (*OnboardTenantR
 	}
 	err := o.run(ctx)
 	if errors.Is(err, errContinue) {
-		return nil, o.continueAsNew(ctx)
+		err = o.continueAsNew(ctx)
+	}
+	if workflow.IsContinueAsNewError(err) {
+		return nil, err
 	}
 	o.board.close(ctx, err)
 	if err != nil {

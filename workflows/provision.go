@@ -23,11 +23,14 @@ func ProvisionKey(ctx workflow.Context, in ProvisionKeyInput) (*ProvisionKeyResu
 	if err != nil {
 		return nil, err
 	}
-	b.follow(in.Parent)
+	b.lead(in.Parent)
 	p := &provision{in: in, board: b}
 	err = b.pass(ctx, gate{name: backup.TaskKey, actions: mend, look: p.look})
 	if errors.Is(err, errContinue) {
-		return nil, p.continueAsNew(ctx)
+		err = p.continueAsNew(ctx)
+	}
+	if workflow.IsContinueAsNewError(err) {
+		return nil, err
 	}
 	b.close(ctx, err)
 	if err != nil {

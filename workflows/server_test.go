@@ -185,11 +185,23 @@ func (r *rig) signal(id, name string, arg any) {
 
 func (r *rig) await(run client.WorkflowRun, result any) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	if err := run.Get(ctx, result); err != nil {
 		r.t.Fatalf("%s: %v", run.GetID(), err)
 	}
+}
+
+// outcome waits for a workflow that is expected to fail.
+func (r *rig) outcome(run client.WorkflowRun) error {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	err := run.Get(ctx, nil)
+	if v := VerdictOf(err); strings.Contains(v.Detail, "deadline exceeded") {
+		r.t.Fatalf("%s does not end", run.GetID())
+	}
+	return err
 }
 
 // history reads one run's history.

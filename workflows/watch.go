@@ -48,7 +48,7 @@ func WatchConnectors(ctx workflow.Context, in WatchConnectorsInput) error {
 		if w.reports.Len() > 0 {
 			continue // they arrived while an alert was being raised
 		}
-		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+		if ctx.Err() == nil && workflow.GetInfo(ctx).GetContinueAsNewSuggested() { // a cancellation does not carry over
 			return workflow.NewContinueAsNewError(ctx, WatchConnectorsName, w.in)
 		}
 		w.sleep(ctx)
