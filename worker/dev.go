@@ -27,7 +27,8 @@ func newDev() *cobra.Command {
 		Long: `Run everything on this machine in one process tree, with everything in one folder. It goes on where it stopped when it is
 started again, however it was ended.
 
-When TEMPORAL_ADDRESS is set, that server is used and none is started. The user who runs 'dev' is a cloud-admin of every tenant.
+When TEMPORAL_ADDRESS is set, or TEMPORAL_PROFILE or TEMPORAL_CONFIG_FILE leads to an address, that server is used and none is
+started. The user who runs 'dev' is a cloud-admin of every tenant.
 The command line ('holdfast') finds this Holdfast by the file client.json in the same folder.`,
 		Example: `  holdfastd dev
   holdfastd dev --state ./state --listen 127.0.0.1:0
@@ -84,11 +85,10 @@ func runDev(ctx context.Context, s settings, temporalPort, uiPort int) error {
 	return p.runTogether(ctx, g, func() error { return writeProfile(s, profile) })
 }
 
-// startTemporal starts the server, unless TEMPORAL_ADDRESS names one. The profile says where it is.
+// startTemporal starts the server, unless the environment names one. The profile says where it is.
 func startTemporal(ctx context.Context, s settings, log *zap.Logger, port, uiPort int) (readapi.Profile, func(), error) {
-	if a := os.Getenv("TEMPORAL_ADDRESS"); a != "" {
-		namespace := os.Getenv("TEMPORAL_NAMESPACE")
-		return readapi.Profile{TemporalAddress: a, TemporalNamespace: namespace}, func() {}, nil
+	if named, err := namedTemporal(); err != nil || named.TemporalAddress != "" {
+		return named, func() {}, err
 	}
 	file, err := os.OpenFile(filepath.Join(s.State, temporalLogFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -99,6 +99,7 @@ func startTemporal(ctx context.Context, s settings, log *zap.Logger, port, uiPor
 		return readapi.Profile{}, nil, errors.Join(&backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Message: "Temporal did not start", Hint: "is the port in use? --temporal-port 0 --ui-port 0 take free ones; see " + file.Name(), Cause: err}, file.Close())
 	}
 	log.Info("Temporal is up", zap.String("address", server.Address), zap.String("webUI", server.WebUI))
+	ctx, stopping := context.WithCancel(ctx)
 	go func() {
 		<-server.Exited()
 		if ctx.Err() == nil {
@@ -106,7 +107,18 @@ func startTemporal(ctx context.Context, s settings, log *zap.Logger, port, uiPor
 		}
 	}()
 	return readapi.Profile{TemporalAddress: server.Address, TemporalNamespace: server.Namespace, WebUI: server.WebUI},
-		func() { server.Stop(); file.Close() }, nil
+		func() { stopping(); server.Stop(); file.Close() }, nil
+}
+
+// namedTemporal is the server that TEMPORAL_* or a profile file that it asks for names, by the same rules by which Dial goes there;
+// without an address when there is none.
+func namedTemporal() (readapi.Profile, error) {
+	const own = "our.own:0"
+	found, err := orchestrator.Options{Profile: readapi.Profile{TemporalAddress: own}}.ClientOptions()
+	if err != nil || found.HostPort == own {
+		return readapi.Profile{}, err
+	}
+	return readapi.Profile{TemporalAddress: found.HostPort, TemporalNamespace: found.Namespace}, nil
 }
 
 // runTogether runs gateway and worker until ctx ends or one of them fails. ready is called when both are up.

@@ -71,7 +71,15 @@ temporal command line.`,
   holdfastd gateway --state /var/lib/holdfast --listen 0.0.0.0:8443
   holdfastd connector new --tenant acme --name hq --gateway https://backup.example:8443 ...
   holdfastd connector --key-file /etc/holdfast/connector.key`,
-		Version:       version,
+		Version: version,
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		},
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
