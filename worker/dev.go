@@ -46,6 +46,7 @@ The command line ('holdfast') finds this Holdfast by the file client.json in the
 }
 
 func runDev(ctx context.Context, s settings, temporalPort, uiPort int) error {
+	makeFilesPrivate()
 	if err := s.complete(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	// drainTime is what activities may take to end after a stop signal: they stop at the next item, save what they have, and
+	// drainTime is what activities may take to end after a stop signal: backups and restores stop at once, save what they have, and
 	// another worker goes on.
 	drainTime = 20 * time.Second
 	// activitySlots bound memory: each open repository takes some 200 MB at its peak.
@@ -59,13 +60,15 @@ func runWorker(ctx context.Context, s settings) error {
 	return p.work(ctx, nil)
 }
 
-// work polls until ctx ends, then lets what is under way come to an end in order. ready is closed when polling has begun.
+// work polls until ctx ends, then lets what is under way come to an end in order. ready is closed when polling has begun. A worker that
+// cannot poll any more (its namespace is gone, its server too new) ends with an error, so that whoever runs it notices.
 func (p *parts) work(ctx context.Context, ready chan<- struct{}) error {
+	fatal := make(chan error, 1)
 	w := worker.New(p.temporal.Temporal(), workflows.TaskQueue, worker.Options{
 		WorkerStopTimeout:                      drainTime,
 		MaxConcurrentActivityExecutionSize:     activitySlots,
 		MaxConcurrentWorkflowTaskExecutionSize: workflowSlots,
-		OnFatalError:                           func(err error) { p.log.Error("the worker cannot go on", zap.Error(err)) },
+		OnFatalError:                           func(err error) { fatal <- err }, // called once
 	})
 	release := p.register(w)
 	defer func() { _ = release() }() // the process ends, and its connections with it
@@ -76,8 +79,13 @@ func (p *parts) work(ctx context.Context, ready chan<- struct{}) error {
 	if ready != nil {
 		close(ready)
 	}
-	<-ctx.Done()
+	var err error
+	select {
+	case err = <-fatal:
+		err = fmt.Errorf("the worker cannot go on: %w", err)
+	case <-ctx.Done():
+	}
 	p.log.Info("worker is stopping")
 	w.Stop()
-	return nil
+	return err
 }
