@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/holdfast-backup/holdfast/demo/stage"
+	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/graph"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/ldapserver"
@@ -139,9 +140,10 @@ func fillDisk(file string) error {
 
 // auditorActs look at what the programs left behind.
 var auditorActs = map[string]act{
-	"scan":    scan,
-	"plant":   plant,
-	"compare": compare,
+	"scan":     scan,
+	"plant":    plant,
+	"compare":  compare,
+	"receipts": receipts,
 }
 
 // scan looks for every secret of the stage wherever Holdfast keeps something.
@@ -189,4 +191,22 @@ func compare(w *world, args []string) error {
 		err = errors.New("there is nothing to compare")
 	}
 	return err
+}
+
+// receipts compares the releases that the connector noted with the receipts that the workers wrote: as many, the last one the same.
+func receipts(w *world, _ []string) error {
+	var key backup.KeyStatus
+	if err := w.Query(w.t.Context(), &key, "key", "status", stage.Tenant); err != nil {
+		return err
+	}
+	noted, err := os.ReadFile(w.Path("customer", "connector.d", "releases.jsonl"))
+	if err != nil {
+		return err
+	}
+	lines := bytes.Split(bytes.TrimSpace(noted), []byte("\n"))
+	if int64(len(lines)) != key.Receipts || key.Last == nil || !bytes.Contains(lines[len(lines)-1], []byte(key.Last.Nonce)) {
+		return fmt.Errorf("%d releases and %d receipts; the last are %s and %+v", len(lines), key.Receipts, lines[len(lines)-1], key.Last)
+	}
+	w.say("%d releases, %d receipts", len(lines), key.Receipts)
+	return nil
 }

@@ -226,7 +226,7 @@ func copies(w *world, args []string) error {
 	defer db.Close()
 	r := &w.plunder.request
 	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
-		err = db.QueryRow(`SELECT id, body FROM key_request WHERE tenant = ?`, args[0]).Scan(&r.ID, &r.Body)
+		err = db.QueryRow(`SELECT id, body FROM key_request WHERE tenant = ? AND answered = 0`, args[0]).Scan(&r.ID, &r.Body)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
