@@ -59,18 +59,15 @@ func say(page *strings.Builder, format string, args ...any) {
 	page.WriteString(fmt.Sprintf(format, args...))
 }
 
-// answers lists the commands that settle a task. Aborting has none: it is for the Web UI's update form.
+// answers lists the commands that settle a task.
 func answers(tenant string, t *backup.Task) string {
 	var commands []string
 	for _, a := range t.Actions {
-		command := fmt.Sprintf("`holdfast %s %s %s`", a, tenant, t.Name)
-		switch a {
-		case backup.Waive:
-			command = strings.TrimSuffix(command, "`") + " --reason \"...\"`"
-		case backup.Abort:
-			continue
+		reason := ""
+		if a == backup.Waive {
+			reason = ` --reason "..."`
 		}
-		commands = append(commands, command)
+		commands = append(commands, fmt.Sprintf("`holdfast %s %s %s%s`", a, tenant, t.Name, reason))
 	}
 	return strings.Join(commands, " or ")
 }

@@ -80,7 +80,7 @@ func TestDetailsAreInTheAdministratorsWords(t *testing.T) {
 - [ ] The SaaS app grants what backups need — **waiting since 2026-11-23 09:30 UTC**
   - Mail.Read  \# is \<missing\> \[x\](javascript:1) \` + "`rm\\`" + ` 
   - What to do: grant it in Entra
-  - Then: ` + "`holdfast retry acme app-permissions` or `holdfast waive acme app-permissions --reason \"...\"`" + `
+  - Then: ` + "`holdfast retry acme app-permissions` or `holdfast waive acme app-permissions --reason \"...\"` or `holdfast abort acme app-permissions`" + `
   - It goes on by itself when this is mended; the next look is at 2026-11-23 09:31 UTC.
   - Waits until 2027-01-22 09:30 UTC.
 - [ ] The directory can be read

@@ -1,18 +1,13 @@
 package workflows
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +20,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/devserver"
 )
 
 // rig is a real Temporal server with a worker whose activities a world answers.
@@ -59,45 +55,19 @@ func newRig(t *testing.T, address string) *rig {
 	return r
 }
 
-// startServer runs the Temporal server that HOLDFAST_TEMPORAL_SERVER names, in memory, on a free port, unless TEMPORAL_ADDRESS
-// names one that runs already.
+// startServer runs the tree's own Temporal server, in memory, on a free port, unless TEMPORAL_ADDRESS names one that runs already.
 func startServer(t *testing.T) string {
 	t.Helper()
 	if address := os.Getenv("TEMPORAL_ADDRESS"); address != "" {
 		return address
 	}
-	program := os.Getenv("HOLDFAST_TEMPORAL_SERVER")
-	if program == "" {
-		t.Fatal("HOLDFAST_TEMPORAL_SERVER must name the Temporal server's program")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var said bytes.Buffer // a server that is stopped says much; only one that does not start is worth reading
+	s, err := devserver.Start(t.Context(), devserver.Options{UIPort: -1, Log: &said})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %s", err, said.Bytes())
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command(program, "-port", fmt.Sprint(port), "-ui-port", "0", "-db", "")
-	var said bytes.Buffer // a server that is stopped says much on stderr; only one that does not start is worth reading
-	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		defer time.AfterFunc(15*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
-		_ = cmd.Wait()
-	})
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.HasPrefix(lines.Text(), "ready ") {
-			return fmt.Sprintf("127.0.0.1:%d", port)
-		}
-	}
-	t.Fatalf("the Temporal server ended before it was ready: %s", said.Bytes())
-	return ""
+	t.Cleanup(s.Stop)
+	return s.Address
 }
 
 // provision adds the search attributes that are missing, and waits until the server knows them.
