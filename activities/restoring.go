@@ -109,6 +109,7 @@ func (r *restore) run(ctx context.Context) error {
 			r.add(backup.RestoreCounts{Folders: 1})
 			return r.destination.MakeFolder(ctx, r.paths.Path(i))
 		case i.Skip != "":
+			r.add(backup.RestoreCounts{Skipped: 1})
 			return nil
 		}
 		return r.file(ctx, i)
@@ -140,6 +141,7 @@ func (r *restore) add(c backup.RestoreCounts) {
 	r.counts.Files += c.Files
 	r.counts.Bytes += c.Bytes
 	r.counts.Kept += c.Kept
+	r.counts.Skipped += c.Skipped
 }
 
 func (r *restore) now() backup.RestoreCounts {

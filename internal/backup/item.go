@@ -87,6 +87,8 @@ type RestoreCounts struct {
 	Bytes   int64 `json:"bytes"`
 	// Kept counts files that stood there already with the same content.
 	Kept int64 `json:"kept"`
+	// Skipped counts items that are not restored, because their content could not be had when they were backed up.
+	Skipped int64 `json:"skipped,omitempty"`
 }
 
 // SkipError says that an item's content cannot be had, for a reason of the closed set. It is an outcome, not a failure.
