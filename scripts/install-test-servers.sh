@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools).
+# Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools); and a C compiler, which Go's race
+# detector links with.
 # It may be run again and again: what is there is left alone. It needs a Debian or Ubuntu machine and root, or sudo.
 #
 # usage: scripts/install-test-servers.sh
@@ -70,4 +71,10 @@ if have slapd slapadd ldapsearch; then
 	say "slapd and ldap-utils are there already"
 else
 	apt_install slapd ldap-utils
+fi
+
+if have gcc && [ -e /usr/include/stdlib.h ]; then
+	say "a C compiler is there already"
+else
+	apt_install gcc libc6-dev
 fi

@@ -55,6 +55,7 @@ func main() {
 	flag.IntVar(&o.metrics, "metrics-port", 0, "Prometheus port (0: none)")
 	flag.StringVar(&o.logLevel, "log-level", "error", "debug, info, warn or error")
 	flag.Parse()
+	syscall.Umask(0o077) // what the database holds is for its owner alone
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
