@@ -241,9 +241,11 @@ func walkBackup(t *testing.T, r *rig) {
 	keep(t, r, "backup-not-connected", backupAcme, failed.GetRunID())
 
 	r.set(&r.holder, passing)
+	r.mu.Lock()
 	r.finish = func(in activities.FinishRunInput) backup.Run {
 		return backup.Run{Tenant: in.Tenant, Number: in.Number, Outcome: backup.RunPartial, Parts: 12, Done: 11, Failed: 1}
 	}
+	r.mu.Unlock()
 	partial := r.start(backupAcme, BackUpAppName, backupInput)
 	r.await(partial, nil)
 	keep(t, r, "backup-partial", backupAcme, partial.GetRunID())

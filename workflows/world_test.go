@@ -87,7 +87,7 @@ func (w *world) register(r worker.ActivityRegistry) {
 	for name, f := range map[string]any{
 		"ObserveKeyHolder": func(context.Context, activities.TenantInput) (backup.Verdict, error) {
 			w.called("ObserveKeyHolder")
-			return w.holder()
+			return w.answer(&w.holder)
 		},
 		"EnsureRepository": func(context.Context, activities.TenantInput) (activities.ProvisionResult, error) {
 			w.called("EnsureRepository")
@@ -95,15 +95,15 @@ func (w *world) register(r worker.ActivityRegistry) {
 		},
 		"CheckApp": func(context.Context, activities.TenantInput) (backup.Verdict, error) {
 			w.called("CheckApp")
-			return w.app()
+			return w.answer(&w.app)
 		},
 		"CheckDirectory": func(context.Context, activities.TenantInput) (backup.Verdict, error) {
 			w.called("CheckDirectory")
-			return w.directory()
+			return w.answer(&w.directory)
 		},
 		"CheckSystem": func(context.Context, activities.CheckInput) (backup.Verdict, error) {
 			w.called("CheckSystem")
-			return w.app()
+			return w.answer(&w.app)
 		},
 		"ReadDirectory": func(ctx context.Context, _ activities.PassInput) (activities.ReadResult, error) {
 			w.called("ReadDirectory")
@@ -148,6 +148,14 @@ func (w *world) register(r worker.ActivityRegistry) {
 	} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
+}
+
+// answer calls the function that stands there now: a test may replace it while a worker asks.
+func (w *world) answer(f *func() (backup.Verdict, error)) (backup.Verdict, error) {
+	w.mu.Lock()
+	now := *f
+	w.mu.Unlock()
+	return now()
 }
 
 func (w *world) called(name string) {
@@ -221,7 +229,7 @@ func (s *store) ResolveAlert(_ context.Context, _ string, kind backup.AlertKind,
 
 func (s *store) Notify(context.Context, backup.Alert) error { return nil }
 
-// classified is an activity's error in the form that activities give it.
+// asActivity gives a classified error the form in which activities return it.
 func asActivity(e *backup.Error) error {
 	return temporal.NewApplicationErrorWithOptions(e.Error(), string(e.Code), temporal.ApplicationErrorOptions{
 		NonRetryable: !e.Retryable, NextRetryDelay: e.RetryAfter, Details: []any{backup.VerdictOf(e, "")}})
