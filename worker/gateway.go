@@ -31,7 +31,7 @@ func newGatewayCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return runGateway(cmd.Context(), s) },
 	}
 	s.stateFlags(cmd)
-	s.storeFlags(cmd)
+	s.storeFlag(cmd)
 	s.gatewayFlags(cmd, "127.0.0.1:8443")
 	return cmd
 }
@@ -44,7 +44,7 @@ func runGateway(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.open(ctx, log)
+	p, err := s.openStore(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (p *parts) newGateway() (*gateway, error) {
 	g.connector = connector.NewGateway(p.store, presence{p.temporal}, connector.GatewayOptions{Log: p.log.Named("gateway")})
 	mux := http.NewServeMux()
 	mux.Handle(connector.PathPrefix, g.connector)
-	(&reader{store: p.store, identity: p.identity.Public(), token: token}).routes(mux)
+	(&reader{store: p.store, identity: p.identity, token: token}).routes(mux)
 	g.server = &http.Server{
 		Handler:           mux,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},

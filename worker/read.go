@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/holdfast-backup/holdfast/integrations/connector"
 	"github.com/holdfast-backup/holdfast/integrations/sqlstore"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
@@ -22,7 +23,7 @@ const (
 // reader serves the read API: what a person may see of a tenant, from the store.
 type reader struct {
 	store    *sqlstore.Store
-	identity string
+	identity *connector.Identity // nil where no worker runs
 	token    string
 }
 
@@ -175,7 +176,10 @@ func (s *reader) key(ctx context.Context, r *http.Request) (any, error) {
 }
 
 func (s *reader) workerIdentity(context.Context, *http.Request) (any, error) {
-	return readapi.WorkerIdentity{Identity: s.identity}, nil
+	if s.identity == nil {
+		return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "this gateway does not know the workers' identity", Hint: "on a worker's machine: holdfastd identity"}
+	}
+	return readapi.WorkerIdentity{Identity: s.identity.Public()}, nil
 }
 
 // limitOf reads ?limit=, at most pageLimit.

@@ -60,9 +60,14 @@ func (s *settings) stateFlags(cmd *cobra.Command) {
 	f.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
 
+// storeFlags are of whoever signs key requests, too.
 func (s *settings) storeFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.Store, "store", os.Getenv("HOLDFAST_STORE"), "the store as sqlite:///path (HOLDFAST_STORE; default: below --state)")
+	s.storeFlag(cmd)
 	cmd.Flags().StringVar(&s.Identity, "identity", os.Getenv("HOLDFAST_IDENTITY"), "file of the workers' signing key (HOLDFAST_IDENTITY; default: below --state, made when absent)")
+}
+
+func (s *settings) storeFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.Store, "store", os.Getenv("HOLDFAST_STORE"), "the store as sqlite:///path (HOLDFAST_STORE; default: below --state)")
 }
 
 func (s *settings) workerFlags(cmd *cobra.Command) {

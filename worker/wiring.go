@@ -25,7 +25,8 @@ type parts struct {
 	settings settings
 	log      *zap.Logger
 	store    *sqlstore.Store
-	identity connector.Identity
+	// identity is the workers' signing key. A gateway has none: whoever gets hold of a gateway must not be able to ask for an ekey.
+	identity *connector.Identity
 	temporal *orchestrator.Client
 	// local are principals that every tenant knows: in `dev` the user of this machine, otherwise nobody.
 	local []backup.Principal
@@ -37,11 +38,20 @@ func (s settings) open(ctx context.Context, log *zap.Logger) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	p, err := s.openStore(ctx, log)
+	if err == nil {
+		p.identity = &identity
+	}
+	return p, err
+}
+
+// openStore opens the store alone.
+func (s settings) openStore(ctx context.Context, log *zap.Logger) (*parts, error) {
 	store, err := sqlstore.Open(ctx, s.Store)
 	if err != nil {
 		return nil, err
 	}
-	return &parts{settings: s, log: log, store: store, identity: identity}, nil
+	return &parts{settings: s, log: log, store: store}, nil
 }
 
 func (p *parts) close() error {
@@ -57,7 +67,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 	var (
 		apps        = apps{m365}
 		directories = directories{ldap.New(resolveSecret)}
-		keys        = keys{connector.NewBroker(p.store, p.identity, connector.BrokerOptions{Log: p.log.Named("key")})}
+		keys        = keys{connector.NewBroker(p.store, *p.identity, connector.BrokerOptions{Log: p.log.Named("key")})}
 		// A restore must not depend on room on the disk that it reads from.
 		reading      = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories, ReadOnly: true})}
 		repositories = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories})}
