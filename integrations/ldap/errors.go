@@ -150,7 +150,7 @@ func (s settings) classify(err error) error {
 	case errors.As(err, &refused) && refused.ResultCode < ldap.ErrorNetwork:
 		return s.refusal(refused)
 	}
-	return retryable(customer(backup.CodeBadResponse, s.at("the directory's answer broke off or was not LDAP")+": "+excerpt(err.Error()), ""))
+	return retryable(customer(backup.CodeBadResponse, s.at("the directory's answer broke off or was not LDAP")+": "+excerpt(err.Error()), brokenHint))
 }
 
 // refusal classifies a result code (RFC 4511, section 4.1.9). None of them leaves a listing that may be used.
@@ -174,12 +174,15 @@ func (s settings) refusal(e *ldap.Error) error {
 	case ldap.LDAPResultUnavailableCriticalExtension, ldap.LDAPResultInappropriateMatching, ldap.LDAPResultUndefinedAttributeType:
 		return badConfig(what("the directory does not support what was asked"), "check directory.ldap.filter; paged results must be allowed")
 	case ldap.LDAPResultBusy:
-		return retryable(customer(backup.CodeThrottled, what("the directory is busy"), ""))
+		return retryable(customer(backup.CodeThrottled, what("the directory is busy"), "wait until it has less to do, or ask it at another hour"))
 	case ldap.LDAPResultUnavailable:
 		return retryable(customer(backup.CodeUnreachable, what("the directory is not available"), "it may be starting or being loaded"))
 	}
-	return retryable(customer(backup.CodeBadResponse, what(fmt.Sprintf("the directory answered with an error (%d)", e.ResultCode)), ""))
+	return retryable(customer(backup.CodeBadResponse, what(fmt.Sprintf("the directory answered with an error (%d)", e.ResultCode)), brokenHint))
 }
+
+// brokenHint is for answers that only the directory's own log explains.
+const brokenHint = "see the directory's log, and what stands between it and the worker; whatever was read of a broken listing is not used"
 
 // said is what the server added in words.
 func said(e *ldap.Error) string {
