@@ -247,3 +247,32 @@ func (s *script) fetched() int {
 	defer s.mu.Unlock()
 	return len(s.opened)
 }
+
+// An account that never had a mailbox is complete without one; one that had is not.
+func TestAMailboxThatIsNoLongerThereIsNoSuccess(t *testing.T) {
+	o := newOffice(t, 2)
+	none := func() (Source, error) {
+		return nil, &backup.Error{Code: backup.CodeNoService, Fault: backup.FaultCustomer, Message: "a has no mailbox"}
+	}
+	o.sources["a01"] = none
+	if _, err := o.attempt(t, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if o.parts["a00"].State != backup.PartDone || o.parts["a01"].State != backup.PartNoService {
+		t.Fatalf("the first run: %+v", o.parts)
+	}
+	o.sources["a00"] = none
+	for id, p := range o.parts {
+		p.State = backup.PartOpen
+		o.parts[id] = p
+	}
+	if _, err := o.attempt(t, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if p := o.parts["a00"]; p.State != backup.PartFailed || p.Code != backup.CodeNoService {
+		t.Errorf("the mailbox that was there: %+v", p)
+	}
+	if p := o.parts["a01"]; p.State != backup.PartNoService {
+		t.Errorf("the mailbox that never was: %+v", p)
+	}
+}

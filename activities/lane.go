@@ -98,8 +98,18 @@ func (l *lane) settleRefusal(ctx context.Context, item backup.Item, err error) (
 		return l.leaveOut(ctx, item)
 	case backup.HasCode(err, backup.CodeNotFound):
 		return outcome{gone: true}, l.transfer.writer.Remove(ctx, item.ID)
+	case l.spoils(err):
+		item.Skip = backup.SkipCorrupt
+		return l.leaveOut(ctx, item)
 	}
 	return outcome{}, err
+}
+
+// spoils tells whether one item would keep all others from ever being in a complete snapshot: the service has nothing but faults to give for
+// it. It is left out then, is in the report, and is asked for again by the next run.
+func (l *lane) spoils(err error) bool {
+	e := backup.AsError(err)
+	return e.Code == backup.CodeBadResponse && (l.transfer.lastTry || !e.Retryable) && l.transfer.spoilt.Add(1) <= mostSpoilt
 }
 
 // leaveOut records an item without its content, unless it is recorded so already.

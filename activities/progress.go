@@ -71,10 +71,18 @@ func resumeProgress(ctx context.Context, parts int) *progress {
 func (p *progress) tried(part backup.RunPart) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := part.Account.ID + "/" + string(part.Service)
-	p.tries[key]++
-	return p.tries[key]
+	p.tries[keyOfPart(part)]++
+	return p.tries[keyOfPart(part)]
 }
+
+// isLast tells whether a failure now is the part's last.
+func (p *progress) isLast(part backup.RunPart) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries[keyOfPart(part)] == partAttempts-1
+}
+
+func keyOfPart(p backup.RunPart) string { return p.Account.ID + "/" + string(p.Service) }
 
 func (p *progress) finished(s backup.PartState) {
 	p.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -18,6 +19,9 @@ const (
 	checkpointEvery = 30 * time.Second
 	// itemAttempts is how often one item's content is tried within one transfer.
 	itemAttempts = 3
+	// mostSpoilt bounds the items of one transfer that are given up because the service has only faults to give. More of them are no
+	// longer the items' own.
+	mostSpoilt = 10
 	// laneQueue is how many changes may wait for each lane; it bounds memory, not speed.
 	laneQueue = 32
 )
@@ -32,6 +36,7 @@ type transfer struct {
 	repository Repository
 	state      backup.SnapshotState
 	stopping   <-chan struct{} // the worker was told to stop
+	lastTry    bool            // a failure now is recorded: there is no further attempt in this run
 
 	writer   SnapshotWriter
 	seen     map[itemKey]struct{}
@@ -40,6 +45,7 @@ type transfer struct {
 	lanes    []*lane
 	seed     maphash.Seed
 	inFlight sync.WaitGroup
+	spoilt   atomic.Int32 // items that were given up
 	saveNext time.Time
 }
 
@@ -123,6 +129,7 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 func (t *transfer) read(ctx context.Context, cursor json.RawMessage) (json.RawMessage, error) {
 	ctx, cancel := untilStopping(ctx, t.stopping)
 	defer cancel(nil)
+	t.spoilt.Store(0)
 	t.seen, t.removals, t.closed = map[itemKey]struct{}{}, map[removal]struct{}{}, map[string]bool{}
 	t.state.Counts.Dropped = 0
 	t.seed, t.saveNext = maphash.MakeSeed(), time.Now().Add(checkpointEvery)

@@ -71,6 +71,7 @@ type bench struct {
 	repository Repository
 	account    string
 	runs       int
+	lastTry    bool
 }
 
 type testRepository struct{ *kopia.Repository }
@@ -107,7 +108,7 @@ func (b *bench) run(t *testing.T, s Source) (backup.SnapshotInfo, error) {
 
 // again transfers once more in the same run, as a retried activity does.
 func (b *bench) again(t *testing.T, s Source) (backup.SnapshotInfo, error) {
-	tr := transfer{source: s, repository: b.repository, state: backup.SnapshotState{Layout: 1, Tenant: "acme", Account: b.account, App: backup.Microsoft365, Service: backup.Mail, RunID: fmt.Sprint("run", b.runs)}}
+	tr := transfer{source: s, repository: b.repository, lastTry: b.lastTry, state: backup.SnapshotState{Layout: 1, Tenant: "acme", Account: b.account, App: backup.Microsoft365, Service: backup.Mail, RunID: fmt.Sprint("run", b.runs)}}
 	return tr.run(t.Context())
 }
 
@@ -420,5 +421,46 @@ func TestRestoreChoosesTheCompleteSnapshotBelowACheckpoint(t *testing.T) {
 		if err != nil || s.ID != complete.ID {
 			t.Errorf("got %v, %v, want the snapshot %s", s, err, complete.ID)
 		}
+	}
+}
+
+// One item for which the service has only faults is given up in the end, is reported, and is asked for again; many are the service's own trouble.
+func TestTransferGivesUpASpoiltItem(t *testing.T) {
+	b := newBench(t)
+	fault := &backup.Error{Code: backup.CodeBadResponse, Message: "500", Retryable: true}
+	refuse := func() (io.ReadCloser, error) { return nil, fault }
+	source := func(spoilt ...string) *script {
+		s := &script{rounds: map[string][]backup.Change{"": firstRound(), `"one"`: nil}, next: `"one"`, content: map[string]func() (io.ReadCloser, error){}}
+		for _, id := range spoilt {
+			s.content[id] = refuse
+		}
+		return s
+	}
+	if _, err := b.run(t, source("a")); !errors.Is(err, fault) {
+		t.Errorf("while there are further attempts: %v", err)
+	}
+	b.lastTry = true
+	info, err := b.again(t, source("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.State.Counts.Skipped != 1 || info.State.Skips[backup.SkipCorrupt] != 1 || info.State.Missing != 1 {
+		t.Errorf("the snapshot's state is %+v", info.State)
+	}
+	b.lastTry = false
+	if info, err = b.run(t, source()); err != nil || info.State.Missing != 0 || b.holds(t, info)["a"] != "message in F: content of a 1" {
+		t.Errorf("when it can be had again: %+v, %v", info.State, err)
+	}
+
+	b = newBench(t)
+	b.lastTry = true
+	outage := source()
+	for i := range mostSpoilt + 1 {
+		id := fmt.Sprint("m", i)
+		outage.rounds[""] = append(outage.rounds[""], message(id, "F", "1"))
+		outage.content[id] = refuse
+	}
+	if _, err := b.run(t, outage); !errors.Is(err, fault) {
+		t.Errorf("an outage: %v", err)
 	}
 }
