@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes Holdfast's namespace and its search attributes: the commands that a worker prints when they are missing. It may run at
-# every start; what is there already is left alone, and an attribute of a wrong type is an error.
+# every start. What is there already is left alone, also an attribute of a wrong type: the worker then says how to mend it.
 #
 # TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE say where.
 set -eu
