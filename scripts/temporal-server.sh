@@ -16,7 +16,7 @@ if [ ! -x "$binary" ]; then
 	# -v names every package as it is compiled: that is the progress.
 	{ CGO_ENABLED=0 go build -v -trimpath -ldflags '-s -w' -o "$binary.$$" . 2>&1 || echo failed >"$status"; } |
 		awk -v total="$total" -v tty="$([ -t 2 ] && echo 1 || echo 0)" '
-			/^[a-z0-9.\/_-]+$/ { n++; if (tty) { printf "\r  %d of %d packages", n, total; fflush() } else if (n % 200 == 0) { printf "  %d of %d packages\n", n, total; fflush() } next }
+			/^[A-Za-z0-9.\/_~-]+$/ { n++; if (tty) { printf "\r  %d of %d packages", n, total; fflush() } else if (n % 200 == 0) { printf "  %d of %d packages\n", n, total; fflush() } next }
 			!/^go: downloading/ { print }
 			END { if (tty && n) printf "\n" }' >&2
 	[ ! -e "$status" ] || exit 1
