@@ -91,15 +91,16 @@ func (c *Client) TriggerBackup(ctx context.Context, tenant string, app backup.Ap
 	}
 }
 
-// startedSince finds the workflow of an action that was not known before.
+// startedSince finds the workflow of an action that was not known before. The run's id tells it apart, because the schedule names
+// workflows by the second: two short runs after one another may have the same workflow id.
 func startedSince(before, now *client.ScheduleDescription) string {
-	known := func(id string) bool {
+	known := func(run string) bool {
 		return slices.ContainsFunc(before.Info.RecentActions, func(a client.ScheduleActionResult) bool {
-			return a.StartWorkflowResult != nil && a.StartWorkflowResult.WorkflowID == id
+			return a.StartWorkflowResult != nil && a.StartWorkflowResult.FirstExecutionRunID == run
 		})
 	}
 	for _, a := range slices.Backward(now.Info.RecentActions) {
-		if r := a.StartWorkflowResult; r != nil && !known(r.WorkflowID) {
+		if r := a.StartWorkflowResult; r != nil && !known(r.FirstExecutionRunID) {
 			return r.WorkflowID
 		}
 	}
