@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -201,7 +202,7 @@ func TestShardStopsInOrder(t *testing.T) {
 		if first {
 			return &script{rounds: round, next: `"one"`}, nil
 		}
-		return &endless{script{rounds: round, next: `"one"`}, stop}, nil
+		return &endless{script: script{rounds: round, next: `"one"`}, stop: stop}, nil
 	}
 	left, err := o.attempt(t, nil, stop)
 	var told *temporal.ApplicationError
@@ -223,29 +224,38 @@ func TestShardStopsInOrder(t *testing.T) {
 	}
 }
 
-// endless is a source whose feed goes on until its context ends. When everything that it told of was fetched, it has the worker stop.
+// endless is a source whose feed goes on until its context ends. When everything that it told of is stored, it has the worker stop.
 type endless struct {
 	script
-	stop chan struct{}
+	stored sync.WaitGroup
+	stop   chan struct{}
 }
 
 func (e *endless) Changes(ctx context.Context, cursor json.RawMessage, yield func(backup.Change) error) (json.RawMessage, error) {
+	e.stored.Add(len(e.rounds[string(cursor)]))
 	if _, err := e.script.Changes(ctx, cursor, yield); err != nil {
 		return nil, err
 	}
-	for e.fetched() < 2 {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(20 * time.Millisecond) // the last one is being written
+	e.stored.Wait()
 	close(e.stop)
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
 }
 
-func (s *script) fetched() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.opened)
+func (e *endless) Open(ctx context.Context, i backup.Item) (backup.Item, io.ReadCloser, error) {
+	i, body, err := e.script.Open(ctx, i)
+	return i, closing{body, e.stored.Done}, err
+}
+
+// closing tells when a body is closed: the item is in the snapshot then.
+type closing struct {
+	io.ReadCloser
+	closed func()
+}
+
+func (c closing) Close() error {
+	c.closed()
+	return c.ReadCloser.Close()
 }
 
 // An account that never had a mailbox is complete without one; one that had is not.

@@ -62,7 +62,7 @@ type removal struct{ id, parent string }
 
 // run makes the snapshot, or returns the one this run has committed before it was killed.
 func (t *transfer) run(ctx context.Context) (backup.SnapshotInfo, error) {
-	base, err := t.repository.Latest(ctx, t.state.Account, t.state.App, t.state.Service)
+	base, err := t.latest(ctx)
 	if err != nil {
 		return backup.SnapshotInfo{}, err
 	}
@@ -73,13 +73,23 @@ func (t *transfer) run(ctx context.Context) (backup.SnapshotInfo, error) {
 	if base != nil {
 		cursor = base.State.Cursor // a checkpoint's cursor is where its listing began
 		t.state.Base = completeBelow(base)
+		if base.State.RunID == t.state.RunID {
+			t.state.Counts.Resyncs = base.State.Counts.Resyncs
+		}
 	}
 	info, err := t.follow(ctx, base, cursor)
 	if backup.HasCode(err, backup.CodeCursorExpired) && len(cursor) > 0 {
 		t.state.Counts.Resyncs++
+		if base, err = t.latest(ctx); err != nil { // what was fetched until the token turned out to be expired may be in a checkpoint
+			return info, err
+		}
 		info, err = t.follow(ctx, base, nil)
 	}
 	return info, err
+}
+
+func (t *transfer) latest(ctx context.Context) (*backup.SnapshotInfo, error) {
+	return t.repository.Latest(ctx, t.state.Account, t.state.App, t.state.Service)
 }
 
 // completeBelow is the newest complete snapshot at or below s: what can be restored while a checkpoint stands above it.

@@ -464,3 +464,23 @@ func TestTransferGivesUpASpoiltItem(t *testing.T) {
 		t.Errorf("an outage: %v", err)
 	}
 }
+
+// A resync that was interrupted is reported by the attempt that ends it.
+func TestTransferReportsAnInterruptedResync(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.run(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`}); err != nil {
+		t.Fatal(err)
+	}
+	down := &backup.Error{Code: backup.CodeUnreachable, Message: "no answer", Retryable: true}
+	if _, err := b.run(t, &script{rounds: map[string][]backup.Change{"": firstRound()[:3]}, fail: down}); !errors.Is(err, down) {
+		t.Fatal(err)
+	}
+	info, err := b.again(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"two"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectCounts(t, info.State.Counts, backup.Counts{Listed: 5, Unchanged: 5, Resyncs: 1, Items: 5})
+	if info, err = b.run(t, &script{rounds: map[string][]backup.Change{`"two"`: nil}, next: `"three"`}); err != nil || info.State.Counts.Resyncs != 0 {
+		t.Errorf("the next run reports %+v, %v", info.State.Counts, err)
+	}
+}
