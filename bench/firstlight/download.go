@@ -23,7 +23,7 @@ import (
 // As many at once as Holdfast takes: account services, and requests within one mailbox and one drive. More would be refused, as by
 // the real service.
 const (
-	partsAtOnce = 4
+	partsAtOnce = 8
 	mailAtOnce  = 3
 	driveAtOnce = 4
 )
