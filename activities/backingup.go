@@ -16,9 +16,9 @@ const (
 	// hundred thousands, small enough that a retried shard repeats little.
 	shardSize = 250
 	// partsAtOnce is account-services worked on at a time within a shard. The vendor limits calls per mailbox, so it is other
-	// mailboxes that fill the waiting time, and a part's own: 18 calls one after the other find out that an account has not changed.
-	// Measured at 50 ms an answer, 4 to 8 at once take a third off a first run and off one without changes, for 60 MB at the peak
-	// (bench/README.md).
+	// mailboxes that fill the waiting time, and a part's own: 15 calls, one after the other, tell that a mailbox of twelve folders has
+	// not changed. Measured at 50 ms an answer, 8 instead of 4 take a third off a run, first or without changes, for some 60 MB at
+	// the peak (bench/README.md).
 	partsAtOnce = 8
 	// partAttempts is how often a part that fails for a passing reason is tried before it is recorded as failed, so that one mailbox
 	// whose server never answers cannot keep a whole run from ending.
