@@ -45,6 +45,9 @@ func (l *lane) settle(ctx context.Context, item backup.Item) (outcome, error) {
 		return outcome{}, err
 	}
 	if ok && sameContent(known, item) {
+		if item.Version == "" {
+			item.Version = known.Version
+		}
 		if sameRecord(known, item) {
 			return unchangedOrSkipped(known), nil
 		}
@@ -125,8 +128,17 @@ func (l *lane) leaveOut(ctx context.Context, item backup.Item) (outcome, error) 
 
 // sameContent tells whether the stored bytes are those of the listed version. An item that was skipped is never the same as one that is
 // listed as any other, unless the adapter knows beforehand that it cannot be had.
+//
+// OneDrive for Business leaves the version out of its change feed (https://learn.microsoft.com/graph/api/driveitem-delta, remarks): there the
+// hash and the size tell. What states neither version nor hash is fetched.
 func sameContent(known, listed backup.Item) bool {
-	return known.Kind == listed.Kind && known.Version == listed.Version && known.Hash == listed.Hash && known.Skip == listed.Skip
+	if known.Kind != listed.Kind || known.Hash != listed.Hash || known.Skip != listed.Skip {
+		return false
+	}
+	if listed.Version == "" && listed.HasContent() {
+		return listed.Hash != "" && known.Size == listed.Size
+	}
+	return known.Version == listed.Version
 }
 
 // sameRecord tells whether everything else kept of the item is the same, too.

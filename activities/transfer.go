@@ -206,8 +206,11 @@ func (t *transfer) takeMissing(ctx context.Context) error {
 	})
 }
 
-// missing tells whether an item's content was asked for and could not be had. What an adapter knows beforehand to have none has no version.
-func missing(i backup.Item) bool { return i.Skip != "" && i.Kind != backup.Folder && i.Version != "" }
+// missing tells whether an item's content was asked for and could not be had. Of what an adapter knows beforehand to have none, nothing is
+// said about the content.
+func missing(i backup.Item) bool {
+	return i.Skip != "" && i.Kind != backup.Folder && (i.Version != "" || i.Hash != "" || i.Size >= 0)
+}
 
 // removeDeparted settles the removal markers. An item that left a folder and is in another one now has moved.
 func (t *transfer) removeDeparted(ctx context.Context) (map[itemKey]outcome, error) {

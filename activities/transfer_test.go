@@ -484,3 +484,53 @@ func TestTransferReportsAnInterruptedResync(t *testing.T) {
 		t.Errorf("the next run reports %+v, %v", info.State.Counts, err)
 	}
 }
+
+// A feed that states no versions, as that of OneDrive for Business: hash and size tell what to fetch, and what is missing is asked for again.
+func TestTransferFollowsAFeedWithoutVersions(t *testing.T) {
+	b := newBench(t)
+	file := func(id, name, hash string) backup.Change {
+		return backup.Change{Item: backup.Item{ID: id, Kind: backup.File, Name: name, MetaVersion: name + hash, Hash: hash, Size: 9}}
+	}
+	shortcut := backup.Change{Item: backup.Item{ID: "s", Kind: backup.File, Name: "s", MetaVersion: "1", Size: -1, Skip: backup.SkipShortcut}}
+	open := func() func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("nine byte")), nil }
+	}
+	s := &versions{script{rounds: map[string][]backup.Change{"": {file("a", "a", "h1"), file("b", "b", ""), file("c", "c", "h3"), shortcut}}, next: `"one"`,
+		content: map[string]func() (io.ReadCloser, error){"a": open(), "b": open(), "c": func() (io.ReadCloser, error) {
+			return nil, &backup.SkipError{Reason: backup.SkipLocked, Detail: "checked out"}
+		}}}}
+	first, err := b.run(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.State.Missing != 1 {
+		t.Errorf("%d are missing, want the locked one", first.State.Missing)
+	}
+	s.opened, s.next, s.content["c"] = nil, `"two"`, open()
+	s.rounds[`"one"`] = []backup.Change{file("a", "renamed", "h1"), file("b", "b", ""), shortcut}
+	second, err := b.run(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(s.opened)
+	if !slices.Equal(s.opened, []string{"b", "c"}) {
+		t.Errorf("fetched %v, want what states no hash, and what was missing", s.opened)
+	}
+	expectCounts(t, second.State.Counts, backup.Counts{Listed: 4, Stored: 3, Skipped: 1, Items: 4})
+	// The same once more: nothing changed but what cannot be told.
+	s.opened, s.rounds[`"two"`] = nil, []backup.Change{file("a", "renamed", "h1"), file("c", "c", "h3"), shortcut}
+	third, err := b.run(t, s)
+	if err != nil || len(s.opened) > 0 {
+		t.Errorf("fetched %v, %v", s.opened, err)
+	}
+	expectCounts(t, third.State.Counts, backup.Counts{Listed: 3, Unchanged: 2, Skipped: 1, Items: 4})
+}
+
+// versions is a source that states an item's version only when it is opened.
+type versions struct{ script }
+
+func (v *versions) Open(ctx context.Context, i backup.Item) (backup.Item, io.ReadCloser, error) {
+	i, body, err := v.script.Open(ctx, i)
+	i.Version = "c-tag of " + i.ID
+	return i, body, err
+}
