@@ -51,6 +51,12 @@ type Runs interface {
 	FinishRun(ctx context.Context, r backup.Run) error
 }
 
+// History tells what happened before.
+type History interface {
+	// LastRun is the tenant's newest run, or nil when there was none.
+	LastRun(ctx context.Context, tenant string) (*backup.Run, error)
+}
+
 // Alerts keeps alerts.
 type Alerts interface {
 	// RaiseAlert opens the alert, or counts it once more when one of its tenant, kind and subject is open; first tells which.

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"fmt"
 
 	"go.temporal.io/sdk/activity"
 
@@ -11,6 +12,7 @@ import (
 // Provisioning proves that a tenant's ekey can be had and that its repository opens with it.
 type Provisioning struct {
 	Tenants      Tenants
+	History      History
 	Keys         Keys
 	Repositories Repositories
 }
@@ -47,9 +49,31 @@ func (a *Provisioning) EnsureRepository(ctx context.Context, in TenantInput) (Pr
 	if err != nil {
 		return ProvisionResult{}, fail(err)
 	}
-	created, err := a.Repositories.EnsureRepository(ctx, t, password)
+	created, err := a.ensure(ctx, t, password)
 	v, err := verdict("the repository opens with the tenant's key", err)
 	return ProvisionResult{Verdict: v, Generation: lease.Generation, Receipt: lease.Receipt, RepositoryCreated: created}, err
+}
+
+// ensure makes the repository of a tenant that was never backed up. One that was backed up has a repository; when it is not where it
+// was, its disk is not mounted, and a new and empty one in its place would hide that.
+func (a *Provisioning) ensure(ctx context.Context, t backup.Tenant, password string) (created bool, err error) {
+	last, err := a.History.LastRun(ctx, t.ID)
+	if err != nil {
+		return false, err
+	}
+	if last == nil {
+		return a.Repositories.EnsureRepository(ctx, t, password)
+	}
+	r, err := a.Repositories.OpenRepository(ctx, t, password)
+	if backup.HasCode(err, backup.CodeNotFound) {
+		return false, &backup.Error{Code: backup.CodeRepository, Fault: backup.FaultOurs, Cause: err,
+			Message: fmt.Sprintf("the repository of %s is not where it was, and %d runs went into it", t.ID, last.Number),
+			Hint:    "mount the disk that it is on; a new one is made only for a tenant that was never backed up"}
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, r.Close(ctx)
 }
 
 // keyUse says on whose behalf a key is asked for: the workflow run that this activity belongs to.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,9 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 		return info, err
 	}
 	if len(cursor) == 0 {
+		if base != nil && base.State.Counts.Items > 0 && len(t.seen) == 0 {
+			return info, nothingListed(base)
+		}
 		if err := t.dropUnlisted(ctx, outcomes); err != nil {
 			return info, err
 		}
@@ -133,6 +137,14 @@ func (t *transfer) follow(ctx context.Context, base *backup.SnapshotInfo, cursor
 	}
 	t.state.Cursor, t.state.Complete, t.state.Base, t.state.Taken = next, true, "", time.Now().UTC()
 	return t.writer.Commit(ctx, t.state)
+}
+
+// nothingListed is a complete listing without a single item, where the last snapshot has some. An error is never read as an absence:
+// the snapshot stays, and the account is reported until the service lists something again.
+func nothingListed(base *backup.SnapshotInfo) error {
+	return &backup.Error{Code: backup.CodeEmptyListing, Fault: backup.FaultVendor, Retryable: true,
+		Message: fmt.Sprintf("the service lists nothing at all, but the last snapshot has %d items", base.State.Counts.Items),
+		Hint:    "look into the mailbox or drive; if it is really empty, put one item into it"}
 }
 
 // read follows the change feed and waits until every lane is done with what it was given.

@@ -310,6 +310,23 @@ func TestTransferListsEverythingWhenTheTokenExpired(t *testing.T) {
 	expectCounts(t, info.State.Counts, backup.Counts{Listed: 4, Stored: 1, Unchanged: 3, Dropped: 1, Resyncs: 1, Items: 4})
 }
 
+// A service that lists nothing after its token expired empties no snapshot.
+func TestTransferDoesNotBelieveThatEverythingIsGone(t *testing.T) {
+	b := newBench(t)
+	first, err := b.run(t, &script{rounds: map[string][]backup.Change{"": firstRound()}, next: `"one"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.run(t, &script{rounds: map[string][]backup.Change{"": nil}, next: `"new"`}); !backup.HasCode(err, backup.CodeEmptyListing) {
+		t.Fatalf("got %v", err)
+	}
+	info, err := b.run(t, &script{rounds: map[string][]backup.Change{`"one"`: nil}, next: `"two"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, b.holds(t, info), b.holds(t, first))
+}
+
 // What was fetched before a failure is not fetched again, and the failed attempt's cursor is not taken for a good one.
 func TestTransferGoesOnAfterAFailure(t *testing.T) {
 	b := newBench(t)

@@ -75,7 +75,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 	workflows.Register(w)
 	for _, a := range []any{
 		&activities.Tenancy{Tenants: p.store, Local: p.local},
-		&activities.Provisioning{Tenants: p.store, Keys: keys, Repositories: repositories},
+		&activities.Provisioning{Tenants: p.store, History: p.store, Keys: keys, Repositories: repositories},
 		&activities.Probing{Tenants: p.store, Apps: apps, Directories: directories, Keys: keys, Repositories: repositories},
 		&activities.Importing{Tenants: p.store, People: p.store, Directories: directories},
 		&activities.BackingUp{Tenants: p.store, Runs: p.store, Apps: apps, Keys: keys, Repositories: repositories},

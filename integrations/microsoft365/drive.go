@@ -43,7 +43,7 @@ func openDrive(ctx context.Context, a *account) (*drive, error) {
 	err := a.client.readJSON(ctx, call{url: a.client.endpoints.at("$select=id", "users", a.user.ID, "drive")}, &found)
 	var r *refusal
 	switch {
-	case errors.As(err, &r) && (r.status == http.StatusNotFound || r.says("SPO license")):
+	case errors.As(err, &r) && (r.missing() || r.says("SPO license")):
 		return nil, a.noService("OneDrive", r)
 	case err != nil:
 		return nil, d.judge(ctx, err)

@@ -146,15 +146,29 @@ func (m *mailbox) messageRound(ctx context.Context, at *mailCursor, folder strin
 		return m.message(ctx, raw, folder, yield)
 	})
 	var r *refusal
-	if errors.As(err, &r) && r.status == http.StatusNotFound && !r.has(noMailbox...) && !r.expired() {
-		// The folder went away after the tree was read. The next run's tree says so; should it be there after all, it is listed in full.
-		at.Messages[folder] = ""
-		return nil
+	if errors.As(err, &r) && r.missing() && !r.has(noMailbox...) && !r.expired() {
+		return m.folderGone(ctx, at, folder, err)
 	}
 	if err == nil {
 		at.Messages[folder], err = m.client.endpoints.shorten(end)
 	}
 	return err
+}
+
+// folderGone believes that a folder went away after the tree was read only when the folder itself is not there: its messages would
+// otherwise vanish from the snapshot. The next run's tree tells of it; should it come back, it is listed in full.
+func (m *mailbox) folderGone(ctx context.Context, at *mailCursor, folder string, listing error) error {
+	var found struct{ ID string }
+	err := m.client.readJSON(ctx, call{url: m.at("$select=id", "mailFolders", folder)}, &found)
+	switch {
+	case backup.HasCode(err, backup.CodeNotFound):
+		at.Messages[folder] = ""
+		return nil
+	case err != nil:
+		return err
+	}
+	return &backup.Error{Code: backup.CodeBadResponse, Fault: backup.FaultVendor, Retryable: true, Cause: listing,
+		Message: "Microsoft 365 has a mail folder and does not list it", Hint: "this usually passes by itself"}
 }
 
 // message yields one entry of a folder's round.

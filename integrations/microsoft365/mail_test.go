@@ -145,10 +145,23 @@ func TestOutlookPreferences(t *testing.T) {
 func TestFolderVanishesMeanwhile(t *testing.T) {
 	pages := map[string]string{"folders?": `{"id":"a","displayName":"A"},{"id":"b","displayName":"B"} => 2`, "b?": msg("m1", "k", "b", "x") + ` => 2`}
 	x := mailTenant(t, pages)
+	there := false
+	x.graph.HandleFunc("GET /users/{user}/mailFolders/{folder}", func(w http.ResponseWriter, r *http.Request) {
+		if there {
+			answer(`{"id":"a"}`)(w, r)
+			return
+		}
+		refuse(404, graphError("ErrorItemNotFound", ""))(w, r)
+	})
 	s := x.source(backup.Mail)
 	changes, next, err := collect(t, s, nil)
 	if err != nil || len(changes) != 3 {
 		t.Fatal(show(changes), err)
+	}
+	// A folder that is there and does not list its messages is no empty folder.
+	there = true
+	if _, _, err := collect(t, s, nil); !backup.HasCode(err, backup.CodeBadResponse) || !backup.AsError(err).Retryable {
+		t.Fatalf("got %v", err)
 	}
 	pages["folders?2"], pages["a?"], pages["b?2"] = ` => 3`, msg("m2", "k", "a", "y")+` => 2`, ` => 3`
 	changes, _, err = collect(t, s, next)

@@ -133,6 +133,8 @@ func (r *refusal) classify(what string) *backup.Error {
 		return set(backup.CodeThrottled, backup.FaultVendor, true, "Microsoft 365 asks to come back later", "nothing to do: the backup comes back by itself")
 	case r.perItem():
 		return set(backup.CodeBadResponse, backup.FaultVendor, false, "Microsoft 365 cannot hand this out", "")
+	case r.status == http.StatusNotFound && !r.missing():
+		return set(backup.CodeBadResponse, backup.FaultVendor, true, "something answers in the place of Microsoft Graph", "check the proxies between the worker and Microsoft 365, and graphURL")
 	case r.status == http.StatusRequestTimeout || r.status >= 500 && r.status != http.StatusNotImplemented && r.status != http.StatusInsufficientStorage:
 		return set(backup.CodeBadResponse, backup.FaultVendor, true, "Microsoft 365 has a fault", "this usually passes by itself; Microsoft's service health page tells more")
 	case r.status == http.StatusUnauthorized:
@@ -142,11 +144,15 @@ func (r *refusal) classify(what string) *backup.Error {
 		return set(backup.CodeMissingRole, backup.FaultCustomer, false, "Microsoft 365 does not let the app do this", "check the app's application permissions and their admin consent")
 	case r.status == http.StatusPaymentRequired:
 		return set(backup.CodeBadConfig, backup.FaultCustomer, false, "Microsoft bills this call and no billing is set up", "link an Azure subscription to the app registration")
-	case r.status == http.StatusNotFound:
+	case r.missing():
 		return set(backup.CodeNotFound, backup.FaultVendor, false, "Microsoft 365 does not have this", "")
 	}
 	return set(backup.CodeBadResponse, backup.FaultOurs, false, "Microsoft Graph did not accept the request", "please report this with the request-id")
 }
+
+// missing tells whether Graph itself says that a thing is not there. A proxy's or a maintenance page's 404 says nothing about it, and an
+// error is never read as an absence.
+func (r *refusal) missing() bool { return r.status == http.StatusNotFound && len(r.codes) > 0 }
 
 func (r *refusal) expired() bool {
 	return r.status == http.StatusGone || r.has(expiredCodes...) || r.status == http.StatusBadRequest && r.says("DeltaToken")

@@ -45,7 +45,9 @@ func TestRefusals(t *testing.T) {
 		{"not implemented", 501, graphError("NotImplemented", ""), nil, backup.CodeBadResponse, false, 0, 1},
 		{"corrupt data is no outage", 500, graphError("ErrorCorruptData", ""), nil, backup.CodeBadResponse, false, 0, 1},
 		{"token refused for good", 401, graphError("InvalidAuthenticationToken", ""), nil, backup.CodeBadCredential, false, 0, 2},
-		{"endless body", 404, strings.Repeat("x", errorBodyLimit*4), nil, backup.CodeNotFound, false, 0, 1},
+		{"endless body", 404, strings.Repeat("x", errorBodyLimit*4), nil, backup.CodeBadResponse, true, 0, 5},
+		{"not there", 404, graphError("ErrorItemNotFound", ""), nil, backup.CodeNotFound, false, 0, 1},
+		{"a proxy's page says nothing about an item", 404, "<html>Not Found</html>", nil, backup.CodeBadResponse, true, 0, 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -65,7 +65,7 @@ func (a *account) resolve(ctx context.Context, name string) error {
 	err := a.client.readJSON(ctx, call{url: a.client.endpoints.at("$select=id,userPrincipalName", "users", name)}, &a.user)
 	var r *refusal
 	switch {
-	case errors.As(err, &r) && (r.status == http.StatusNotFound || r.has("request_badrequest")): // the latter: no name at all by Entra's rules
+	case errors.As(err, &r) && (r.missing() || r.has("request_badrequest")): // the latter: no name at all by Entra's rules
 		return &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "Microsoft 365 does not know " + plain(name, 120), Cause: r,
 			Hint: "check the person's user principal name in the directory against the one in Entra"}
 	case errors.As(err, &r) && r.status == http.StatusForbidden:

@@ -99,6 +99,8 @@ func JudgeRun(r Run) (RunOutcome, error) {
 		return RunFailed, err
 	}
 	switch open := r.Parts - r.Done - r.Failed - r.NoService; {
+	case r.Parts == 0:
+		return RunFailed, &Error{Code: CodeEmptyListing, Fault: FaultCustomer, Message: "nobody is protected: the tenant has no active account", Hint: "holdfast users list " + r.Tenant + "; holdfast users import " + r.Tenant}
 	case open != 0:
 		return RunFailed, &Error{Code: CodeInternal, Fault: FaultOurs, Message: fmt.Sprintf("%d account services were never finished", open), Hint: "holdfast backup run " + r.Tenant}
 	case r.Failed == 0:

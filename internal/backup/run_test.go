@@ -44,7 +44,7 @@ func TestJudgeRun(t *testing.T) {
 	}{
 		"all done":                  {run: Run{Parts: 3, Done: 3, Counts: proved}, want: RunComplete},
 		"without a mailbox is done": {run: Run{Parts: 3, Done: 2, NoService: 1, Counts: proved}, want: RunComplete},
-		"nobody to protect":         {run: Run{}, want: RunComplete},
+		"nobody to protect":         {run: Run{}, want: RunFailed, code: CodeEmptyListing},
 		"some failed":               {run: Run{Parts: 3, Done: 2, Failed: 1, Counts: proved}, want: RunPartial},
 		"all failed":                {run: Run{Parts: 3, Failed: 3}, want: RunFailed},
 		"some never finished":       {run: Run{Parts: 3, Done: 2, Counts: proved}, want: RunFailed, code: CodeInternal},
