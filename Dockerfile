@@ -32,7 +32,7 @@ RUN apt-get update && \
     rm -rf /var/lib/apt/lists/* && \
     groupadd --gid 10001 holdfast && \
     useradd --uid 10001 --gid holdfast --no-create-home --home-dir /var/lib/holdfast --shell /usr/sbin/nologin holdfast && \
-    install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast /var/lib/holdfast-repositories /var/lib/holdfast-connector /var/lib/restored
+    install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast /var/lib/holdfast-identity /var/lib/holdfast-repositories /var/lib/holdfast-connector /var/lib/restored
 
 FROM base AS holdfastd
 COPY --from=build /out/holdfastd /usr/local/bin/holdfastd
