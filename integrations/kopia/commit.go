@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
-	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -111,27 +110,38 @@ func (w *Writer) manifest(ctx context.Context, s backup.SnapshotState) (*snapsho
 
 // publish makes the manifest durable and takes the checkpoints before it away, both in one step.
 func (w *Writer) publish(ctx context.Context, m *snapshot.Manifest) error {
-	var earlier []*manifest.EntryMetadata
+	write := func() error { return w.writeManifest(ctx, m) }
 	if w.checkpoints {
-		found, err := w.repository.manifests(ctx, w.kopia, map[string]string{
-			snapshot.UsernameLabel: m.Source.UserName, snapshot.HostnameLabel: m.Source.Host, snapshot.PathLabel: m.Source.Path, kindTag: kindCheckpoint})
-		if err != nil {
-			return err
+		write = func() error {
+			return w.repository.alone(ctx, w.kopia, func() error { return w.replaceCheckpoints(ctx, m) })
 		}
-		earlier = found
 	}
+	if err := write(); err != nil {
+		return err
+	}
+	w.checkpoints = w.checkpoints || m.IncompleteReason != ""
+	w.repository.committed(headOf(m))
+	return nil
+}
+
+func (w *Writer) writeManifest(ctx context.Context, m *snapshot.Manifest) error {
 	if _, err := snapshot.SaveSnapshot(ctx, w.kopia, m); err != nil {
 		return classify(err, "writing a snapshot's manifest")
+	}
+	return classify(w.kopia.Flush(ctx), "committing a snapshot")
+}
+
+// replaceCheckpoints removes first, because nothing of it is written before the flush that writes the manifest, too.
+func (w *Writer) replaceCheckpoints(ctx context.Context, m *snapshot.Manifest) error {
+	earlier, err := w.repository.manifests(ctx, w.kopia, map[string]string{
+		snapshot.UsernameLabel: m.Source.UserName, snapshot.HostnameLabel: m.Source.Host, snapshot.PathLabel: m.Source.Path, kindTag: kindCheckpoint})
+	if err != nil {
+		return err
 	}
 	for _, e := range earlier {
 		if err := w.kopia.DeleteManifest(ctx, e.ID); err != nil {
 			return classify(err, "removing a checkpoint")
 		}
 	}
-	w.checkpoints = w.checkpoints || m.IncompleteReason != ""
-	if err := w.kopia.Flush(ctx); err != nil {
-		return classify(err, "committing a snapshot")
-	}
-	w.repository.committed(headOf(m))
-	return nil
+	return w.writeManifest(ctx, m)
 }

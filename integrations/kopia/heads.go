@@ -64,10 +64,11 @@ func (r *Repository) newestOf(ctx context.Context, source snapshot.SourceInfo) (
 }
 
 func (r *Repository) readHeads(ctx context.Context) (map[snapshot.SourceInfo]head, error) {
-	if err := r.refresh(ctx); err != nil {
-		return nil, err
-	}
-	found, err := r.manifests(ctx, r.kopia, map[string]string{snapshot.UsernameLabel: sourceUser, snapshot.HostnameLabel: r.tenant})
+	var found []*manifest.EntryMetadata
+	err := r.alone(ctx, r.kopia, func() (err error) {
+		found, err = r.manifests(ctx, r.kopia, map[string]string{snapshot.UsernameLabel: sourceUser, snapshot.HostnameLabel: r.tenant})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

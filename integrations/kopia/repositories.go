@@ -126,7 +126,7 @@ func (r *Repositories) OpenRepository(ctx context.Context, t backup.Tenant, pass
 		return nil, err
 	}
 	defer os.RemoveAll(filepath.Dir(config))
-	opened := &Repository{tenant: t.ID, flushEvery: r.options.FlushEvery, bucketItems: bucketItems, pendingBytes: maxPendingMeta, headsAge: headsAge}
+	opened := &Repository{tenant: t.ID, folder: folder, readOnly: r.options.ReadOnly, flushEvery: r.options.FlushEvery, bucketItems: bucketItems, pendingBytes: maxPendingMeta, headsAge: headsAge}
 	opened.kopia, err = repo.Open(ctx, config, password, &repo.Options{
 		// kopia would end the process otherwise.
 		OnFatalError: opened.fail,
@@ -195,6 +195,8 @@ func (r *Repositories) writeConfig(folder, tenant string) (string, error) {
 type Repository struct {
 	kopia      repo.Repository
 	tenant     string
+	folder     string
+	readOnly   bool
 	flushEvery time.Duration
 	// bucketItems, pendingBytes and headsAge are constants, but for tests.
 	bucketItems  int

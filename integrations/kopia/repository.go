@@ -63,13 +63,11 @@ func (r *Repository) find(ctx context.Context, id string) (head, error) {
 	if !snapshotID.MatchString(id) {
 		return head{}, noSnapshot(id)
 	}
-	m, err := snapshot.LoadSnapshot(ctx, r.kopia, manifest.ID(id))
-	if errors.Is(err, snapshot.ErrSnapshotNotFound) {
-		if err := r.refresh(ctx); err != nil {
-			return head{}, err
-		}
+	var m *snapshot.Manifest
+	err := r.alone(ctx, r.kopia, func() (err error) {
 		m, err = snapshot.LoadSnapshot(ctx, r.kopia, manifest.ID(id))
-	}
+		return err
+	})
 	if errors.Is(err, snapshot.ErrSnapshotNotFound) {
 		return head{}, noSnapshot(id)
 	}
@@ -87,8 +85,20 @@ func noSnapshot(id string) error {
 		Message: "there is no snapshot " + id, Hint: "holdfast backup show lists the snapshots of a run"}
 }
 
-func (r *Repository) refresh(ctx context.Context) error {
-	return classify(r.kopia.Refresh(ctx), "looking for new snapshots")
+// alone does what lists manifests, and may remove some, while nobody else on this machine does, and after a look at what others wrote.
+// kopia rewrites manifests when it lists many small ones, and of two that do so at once one may bring back what the other has removed.
+func (r *Repository) alone(ctx context.Context, in repo.Repository, list func() error) error {
+	if !r.readOnly {
+		unlock, err := lockFolder(ctx, r.folder)
+		if err != nil {
+			return classify(err, "waiting for its turn")
+		}
+		defer unlock()
+	}
+	if err := in.Refresh(ctx); err != nil {
+		return classify(err, "looking for new snapshots")
+	}
+	return list()
 }
 
 // manifests lists the snapshot manifests with some labels, the oldest first.
