@@ -15,12 +15,17 @@ type AuthorizeInput struct {
 	Tenant   string
 	Task     backup.Task
 	Decision backup.Decision
+	// Proposed counts for a tenant that is not stored yet; nil when it must be.
+	Proposed *backup.Tenant
 }
 
 // AdministratorInput names the person who asked.
 type AdministratorInput struct {
 	Tenant      string
 	RequestedBy string
+	// Proposed counts for a tenant that is not stored yet; nil when it must be. A stored tenant's own description decides who
+	// may replace it.
+	Proposed *backup.Tenant
 }
 
 // ProvisionResult is what EnsureRepository proved.

@@ -14,9 +14,12 @@ type Tenancy struct {
 	Local []backup.Principal
 }
 
-// known is the tenant with the local principals among its administrators.
-func (a *Tenancy) known(ctx context.Context, id string) (backup.Tenant, error) {
+// known is the tenant with the local principals among its administrators: as it is stored or, before it ever was, as proposed.
+func (a *Tenancy) known(ctx context.Context, id string, proposed *backup.Tenant) (backup.Tenant, error) {
 	t, err := a.Tenants.Tenant(ctx, id)
+	if proposed != nil && backup.HasCode(err, backup.CodeNotFound) {
+		t, err = *proposed, nil
+	}
 	t.Administrators = append(slices.Clip(t.Administrators), a.Local...)
 	return t, err
 }
@@ -28,7 +31,7 @@ func (a *Tenancy) SaveTenant(ctx context.Context, t backup.Tenant) error {
 
 // AuthorizeDecision refuses a decision of somebody unknown, or whose role does not allow it.
 func (a *Tenancy) AuthorizeDecision(ctx context.Context, in AuthorizeInput) error {
-	t, err := a.known(ctx, in.Tenant)
+	t, err := a.known(ctx, in.Tenant, in.Proposed)
 	if err != nil {
 		return fail(err)
 	}
@@ -37,7 +40,7 @@ func (a *Tenancy) AuthorizeDecision(ctx context.Context, in AuthorizeInput) erro
 
 // CheckAdministrator verifies that the person who asked may administer the tenant.
 func (a *Tenancy) CheckAdministrator(ctx context.Context, in AdministratorInput) (backup.Verdict, error) {
-	t, err := a.known(ctx, in.Tenant)
+	t, err := a.known(ctx, in.Tenant, in.Proposed)
 	if err != nil {
 		return backup.Verdict{}, fail(err)
 	}

@@ -50,9 +50,10 @@ func (r *backingUp) start(ctx workflow.Context) error {
 	return failure(v)
 }
 
-// key fails the run at once, and clearly, when the key's holder is not there: every shard would fail by itself, later.
+// key fails the run at once, and clearly, when the key's holder is not there: every shard would fail by itself, later. A store that
+// is away says nothing about the holder, so the look outlasts it.
 func (r *backingUp) key(ctx workflow.Context) *backup.Verdict {
-	v, err := r.probe(observing, "Is the key's holder connected?", (*activities.Provisioning)(nil).ObserveKeyHolder, describe(r.in.Tenant, r.in.App))(ctx)
+	v, err := r.probe(bookkeeping, "Is the key's holder connected?", (*activities.Provisioning)(nil).ObserveKeyHolder, describe(r.in.Tenant, r.in.App))(ctx)
 	switch {
 	case err != nil:
 		return cancelledRun()

@@ -218,7 +218,7 @@ func TestRestore(t *testing.T) {
 	refused := newStage(t, "restore/acme/r2")
 	in.RequestedBy = "cleo@acme.example"
 	refused.ExecuteWorkflow(Restore, in)
-	refused.mustFail(backup.CodeMissingRole)
+	refused.mustFail(backup.CodeNotAllowed)
 	if refused.times("RestoreSnapshot") != 0 {
 		t.Error("a viewer restored somebody's mail")
 	}
@@ -250,6 +250,25 @@ func TestCheckAlwaysAnswers(t *testing.T) {
 		s.mustComplete(&result)
 		if result.Verdict.Code != c.want || result.Verdict.Passing != (c.want == "") {
 			t.Errorf("answers %+v, want %q", result.Verdict, c.want)
+		}
+	}
+}
+
+// The store being away for a while says nothing about the key's holder.
+func TestARunOutlastsAStoreThatIsAway(t *testing.T) {
+	for want, holder := range map[backup.Code]backup.Verdict{"": passing, backup.CodeNotConnected: notConnected} {
+		s := newStage(t, backupAcme)
+		s.holder = func() (backup.Verdict, error) {
+			if s.times("ObserveKeyHolder") < 8 { // the test environment gives up after ten
+				return backup.Verdict{}, asActivity(&backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "the store does not answer", Retryable: true})
+			}
+			return holder, nil
+		}
+		s.ExecuteWorkflow(BackUpApp, backupInput)
+		if want == "" {
+			s.mustComplete(nil)
+		} else {
+			s.mustFail(want)
 		}
 	}
 }

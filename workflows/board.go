@@ -23,8 +23,10 @@ const maxFollowers = 20
 type board struct {
 	speaker
 	// scope tells the alerts of two workflows of one tenant apart (an app); empty for what a tenant has only one of.
-	scope     string
-	heading   string
+	scope   string
+	heading string
+	// proposed is the description that says who may decide as long as none is stored; nil when the tenant must be.
+	proposed  *backup.Tenant
 	self      string // this workflow's id
 	tasks     []*backup.Task
 	followers []string
@@ -255,6 +257,8 @@ func (b *board) close(ctx workflow.Context, err error) {
 		last = "cancelled"
 	case err != nil:
 		last = "failed"
+	default:
+		b.settle(ctx)
 	}
 	if b.stage != "" {
 		b.stage = last
@@ -280,6 +284,22 @@ func (b *board) withdraw(ctx workflow.Context) {
 			b.end(t, backup.Failed, "cancelled with its workflow")
 			kind, subject := b.alertOf(t)
 			b.resolve(ctx, kind, subject)
+		}
+	}
+}
+
+// settle resolves what an earlier workflow, which gave up one of these tasks, left open: now they are done. It costs a call each, but
+// only once, at the good end.
+func (b *board) settle(ctx workflow.Context) {
+	for _, t := range b.tasks {
+		if !b.own(t) {
+			continue
+		}
+		kind, subject := b.alertOf(t)
+		b.resolve(ctx, kind, subject)
+		if t.Name == backup.TaskKey {
+			b.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
+			b.resolve(ctx, backup.AlertKeyUnavailable, backup.TaskKey)
 		}
 	}
 }

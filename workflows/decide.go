@@ -44,7 +44,7 @@ func (b *board) decide(ctx workflow.Context, d backup.Decision) (backup.Task, er
 // authorize asks the store whether the decider is known and may do this. Code, words and hint of a refusal reach the caller.
 func (b *board) authorize(ctx workflow.Context, t backup.Task, d backup.Decision) error {
 	ctx = calling(ctx, answering, b.tenant, "May "+d.By+" "+string(d.Action)+"?")
-	in := activities.AuthorizeInput{Tenant: b.tenant, Task: t, Decision: d}
+	in := activities.AuthorizeInput{Tenant: b.tenant, Task: t, Decision: d, Proposed: b.proposed}
 	return failed(ctx, workflow.ExecuteActivity(ctx, (*activities.Tenancy)(nil).AuthorizeDecision, in).Get(ctx, nil))
 }
 

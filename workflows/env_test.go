@@ -63,13 +63,13 @@ func (s *stage) decide(workflowID string, d backup.Decision, check func(task bac
 }
 
 // apply sends a changed description to the onboarding.
-func (s *stage) apply(tenant backup.Tenant, check func(err error)) {
+func (s *stage) apply(by string, tenant backup.Tenant, check func(err error)) {
 	s.t.Helper()
 	s.UpdateWorkflow(ApplyUpdate, s.updateID(), &testsuite.TestUpdateCallback{
 		OnAccept:   func() {},
 		OnReject:   func(err error) { s.answered++; check(err) },
 		OnComplete: func(_ any, err error) { s.answered++; check(err) },
-	}, tenant)
+	}, ApplyInput{Tenant: tenant, By: by})
 }
 
 // tasks asks a workflow for its checklist.

@@ -59,6 +59,9 @@ func (i *importing) run(ctx workflow.Context) error {
 	if i.in.Resume != nil {
 		return i.approveAndApply(ctx)
 	}
+	if err := i.authorize(ctx); err != nil {
+		return err
+	}
 	if err := i.read(ctx); err != nil {
 		return err
 	}
@@ -75,6 +78,16 @@ func (i *importing) run(ctx workflow.Context) error {
 		return i.approveAndApply(ctx)
 	}
 	return i.apply(ctx)
+}
+
+// authorize refuses who may not administer the tenant: whoever asked under a made-up name could approve the removals himself. A
+// scheduled import was asked for by nobody, and an onboarding has checked already who asked for it.
+func (i *importing) authorize(ctx workflow.Context) error {
+	if i.in.RequestedBy == "" || i.in.Parent != "" {
+		return nil
+	}
+	asker := activities.AdministratorInput{Tenant: i.in.Tenant, RequestedBy: i.in.RequestedBy}
+	return i.board.mayAdminister(ctx, "May "+i.in.RequestedBy+" import?", asker)
 }
 
 // read stages the listing. An error is never an absence: whatever was read before it is not the directory.
@@ -148,6 +161,9 @@ func (i *importing) apply(ctx workflow.Context) error {
 	}
 	i.result.Accounts, i.result.Applied = applied.Accounts, true
 	i.board.resolve(ctx, backup.AlertImportRefused, string(i.in.Directory))
+	if i.why == "" { // an import whose removals were rejected has left its alert
+		i.board.resolve(ctx, backup.AlertTaskWaiting, backup.TaskRemovals)
+	}
 	return nil
 }
 

@@ -194,3 +194,21 @@ func TestImportContinuesAsNewWhileItWaits(t *testing.T) {
 		t.Errorf("result %+v", result)
 	}
 }
+
+// Who asks under a name that nobody knows could approve under his own.
+func TestAnImportOfAStrangerIsRefused(t *testing.T) {
+	for by, want := range map[string]backup.Code{"nobody@at.all": backup.CodeUnknownPrincipal, "cleo@acme.example": backup.CodeNotAllowed} {
+		s := newStage(t, importAcme)
+		s.compare = manyRemovals
+		in := importInput()
+		in.RequestedBy = by
+		s.ExecuteWorkflow(ImportPeople, in)
+		s.mustFail(want)
+		if n := s.times("ReadDirectory"); n != 0 || len(s.alerts()) != 0 {
+			t.Errorf("%s: read %d times, alerts %v", by, n, s.alerts())
+		}
+	}
+	scheduled := newStage(t, importAcme)
+	scheduled.ExecuteWorkflow(ImportPeople, ImportPeopleInput{Tenant: "acme", Directory: backup.LDAP})
+	scheduled.mustComplete(nil)
+}

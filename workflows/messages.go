@@ -16,6 +16,13 @@ type OnboardTenantInput struct {
 	Accounts backup.Accounts
 }
 
+// ApplyInput replaces the description of a tenant that is being onboarded.
+type ApplyInput struct {
+	Tenant backup.Tenant
+	// By must be an administrator of the tenant as it is stored.
+	By string
+}
+
 // OnboardTenantResult is what stands when all prerequisites hold.
 type OnboardTenantResult struct {
 	Accounts backup.Accounts

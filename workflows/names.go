@@ -37,7 +37,7 @@ const (
 	RecheckSignal = "recheck"
 	// TasksQuery returns []backup.Task: the checklist, in order.
 	TasksQuery = "tasks"
-	// ApplyUpdate takes a backup.Tenant: the changed description of a tenant that is being onboarded.
+	// ApplyUpdate takes an ApplyInput: the changed description of a tenant that is being onboarded, and who changed it.
 	ApplyUpdate = "apply"
 	// ChildTaskSignal carries a backup.Task from a child to its parent's checklist.
 	ChildTaskSignal = "child-task"

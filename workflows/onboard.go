@@ -50,9 +50,10 @@ func OnboardTenant(ctx workflow.Context, in OnboardTenantInput) (*OnboardTenantR
 
 func (o *onboarding) setUp(ctx workflow.Context) (err error) {
 	o.board, err = openBoard(ctx, &board{
-		speaker: speaker{o.in.Tenant.ID},
-		scope:   string(o.in.App),
-		heading: fmt.Sprintf("Onboarding %s of %s", o.in.App, o.in.Tenant.ID),
+		speaker:  speaker{o.in.Tenant.ID},
+		scope:    string(o.in.App),
+		heading:  fmt.Sprintf("Onboarding %s of %s", o.in.App, o.in.Tenant.ID),
+		proposed: &o.in.Tenant,
 	}, []string{backup.TaskAdministrator, backup.TaskKey, backup.TaskApp, backup.TaskDirectory, backup.TaskPeople, backup.TaskFirstBackup}, o.in.Resume)
 	if err != nil {
 		return err
@@ -64,7 +65,7 @@ func (o *onboarding) setUp(ctx workflow.Context) (err error) {
 }
 
 func (o *onboarding) run(ctx workflow.Context) error {
-	steps := []func(workflow.Context) error{o.save, o.administrator, o.watch, o.key, o.app, o.directory, o.people, o.schedule}
+	steps := []func(workflow.Context) error{o.administrator, o.watch, o.key, o.app, o.directory, o.people, o.schedule}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -82,23 +83,29 @@ func (o *onboarding) continueAsNew(ctx workflow.Context) error {
 	return workflow.NewContinueAsNewError(ctx, OnboardTenantName, o.in)
 }
 
-// save makes the description the truth for everything that looks at the tenant.
-func (o *onboarding) save(ctx workflow.Context) error {
-	if o.in.Resume != nil {
-		return nil
-	}
-	return o.saveAs(ctx, bookkeeping, o.in.Tenant)
-}
-
+// saveAs makes the description the truth for everything that looks at the tenant.
 func (o *onboarding) saveAs(ctx workflow.Context, kind workflow.ActivityOptions, t backup.Tenant) error {
 	ctx = calling(ctx, kind, t.ID, "Save the description of "+t.ID)
 	return failed(ctx, workflow.ExecuteActivity(ctx, (*activities.Tenancy)(nil).SaveTenant, t).Get(ctx, nil))
 }
 
+// administrator saves the description only when whoever asked may administer the tenant as it stands: a stranger's must not replace
+// who is in charge, or whose connectors are pinned.
 func (o *onboarding) administrator(ctx workflow.Context) error {
-	in := activities.AdministratorInput{Tenant: o.in.Tenant.ID, RequestedBy: o.in.RequestedBy}
-	return o.board.pass(ctx, gate{name: backup.TaskAdministrator, actions: mend,
+	if o.board.task(backup.TaskAdministrator).State == backup.Passing {
+		return nil // saved by an earlier run of this workflow
+	}
+	in := o.asker(o.in.RequestedBy, &o.in.Tenant)
+	err := o.board.pass(ctx, gate{name: backup.TaskAdministrator, actions: mend,
 		look: o.board.probe(observing, "May "+o.in.RequestedBy+" administer "+o.in.Tenant.ID+"?", (*activities.Tenancy)(nil).CheckAdministrator, in)})
+	if err != nil {
+		return err
+	}
+	return o.saveAs(ctx, bookkeeping, o.in.Tenant)
+}
+
+func (o *onboarding) asker(by string, proposed *backup.Tenant) activities.AdministratorInput {
+	return activities.AdministratorInput{Tenant: o.in.Tenant.ID, RequestedBy: by, Proposed: proposed}
 }
 
 // watch makes sure that somebody listens to the tenant's connectors, before anything waits for one. The gateway starts the same
@@ -204,16 +211,20 @@ func (o *onboarding) startBackups(ctx workflow.Context) (backup.Verdict, error) 
 }
 
 // checkApply only reads.
-func (o *onboarding) checkApply(_ workflow.Context, t backup.Tenant) error {
-	if t.ID != o.in.Tenant.ID {
+func (o *onboarding) checkApply(_ workflow.Context, in ApplyInput) error {
+	if in.Tenant.ID != o.in.Tenant.ID {
 		return refusal(&backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer,
-			Message: fmt.Sprintf("this is the onboarding of %s, the description is of %s", o.in.Tenant.ID, t.ID), Hint: "a tenant's id cannot change"})
+			Message: fmt.Sprintf("this is the onboarding of %s, the description is of %s", o.in.Tenant.ID, in.Tenant.ID), Hint: "a tenant's id cannot change"})
 	}
 	return nil
 }
 
-// apply replaces the description and looks again at what waits, here and in the child that waits for this workflow.
-func (o *onboarding) apply(ctx workflow.Context, t backup.Tenant) error {
+// apply replaces the description, for somebody who may, and looks again at what waits, here and in the child that waits for this workflow.
+func (o *onboarding) apply(ctx workflow.Context, in ApplyInput) error {
+	t := in.Tenant
+	if err := o.board.mayAdminister(ctx, "May "+in.By+" apply?", o.asker(in.By, &t)); err != nil {
+		return err
+	}
 	if err := o.saveAs(ctx, answering, t); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/sdk/workflow"
+
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -120,7 +122,7 @@ func TestOnboardingWaitsForTheAdministrator(t *testing.T) {
 		}
 		changed := acme()
 		changed.Administrators = append(changed.Administrators, backup.Principal{Name: "eve@elsewhere.example", Role: backup.CloudAdmin})
-		s.apply(changed, func(err error) {
+		s.apply(anna, changed, func(err error) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -143,7 +145,7 @@ func TestApplyRefusesAnotherTenant(t *testing.T) {
 	s.after(time.Second, func() {
 		other := acme()
 		other.ID = "other"
-		s.apply(other, func(err error) { wantCode(t, err, backup.CodeBadConfig) })
+		s.apply(anna, other, func(err error) { wantCode(t, err, backup.CodeBadConfig) })
 		s.decide(onboardAcme, backup.Decision{Task: backup.TaskApp, Action: backup.Abort, By: anna}, func(backup.Task, error) {})
 	})
 	s.ExecuteWorkflow(OnboardTenant, onboardInput())
@@ -202,5 +204,101 @@ func TestOnboardingRetriesARefusedImport(t *testing.T) {
 	}
 	if n := s.times("ReadDirectory"); n != 3 {
 		t.Errorf("read %d times", n)
+	}
+}
+
+// A stranger's description of a tenant that is known must not replace it, neither as a new onboarding nor as a change to one.
+func TestAStrangerReplacesNothing(t *testing.T) {
+	const eve = "eve@elsewhere.example"
+	s := newStage(t, onboardAcme)
+	hostile := acme()
+	hostile.Key.Connectors = []backup.ConnectorConfig{{Name: "eves"}}
+	hostile.Administrators = []backup.Principal{{Name: eve, Role: backup.CloudAdmin}}
+	s.after(time.Second, func() {
+		if got := s.tasks(onboardAcme)[backup.TaskAdministrator]; got.State != backup.Waiting || got.Code != backup.CodeUnknownPrincipal {
+			t.Errorf("the administrator's task is %+v", got)
+		}
+		s.apply(eve, hostile, func(err error) { wantCode(t, err, backup.CodeUnknownPrincipal) })
+		s.apply("cleo@acme.example", hostile, func(err error) { wantCode(t, err, backup.CodeNotAllowed) })
+		s.apply("", hostile, func(err error) { wantCode(t, err, backup.CodeUnknownPrincipal) })
+	})
+	s.after(time.Minute, func() {
+		s.decide(onboardAcme, backup.Decision{Task: backup.TaskAdministrator, Action: backup.Abort, By: anna}, func(_ backup.Task, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	s.ExecuteWorkflow(OnboardTenant, OnboardTenantInput{Tenant: hostile, App: backup.Microsoft365, RequestedBy: eve})
+	s.mustFail(backup.CodeNotAllowed)
+	if n := s.times("SaveTenant"); n != 0 || s.answered != 4 {
+		t.Errorf("saved %d times, %d answers", n, s.answered)
+	}
+}
+
+// Before a tenant is stored, its description itself says who is in charge of it.
+func TestAnUnknownTenantIsJudgedAsProposed(t *testing.T) {
+	s := newStage(t, onboardAcme)
+	s.missing = true
+	in := onboardInput()
+	in.RequestedBy = "cleo@acme.example"
+	s.after(time.Second, func() {
+		if got := s.tasks(onboardAcme)[backup.TaskAdministrator]; got.Code != backup.CodeMissingRole || s.times("SaveTenant") != 0 {
+			t.Errorf("the administrator's task is %+v, saved %d times", got, s.times("SaveTenant"))
+		}
+		s.decide(onboardAcme, backup.Decision{Task: backup.TaskAdministrator, Action: backup.Abort, By: anna}, func(_ backup.Task, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	s.ExecuteWorkflow(OnboardTenant, in)
+	s.mustFail(backup.CodeNotAllowed)
+
+	again := newStage(t, onboardAcme)
+	again.missing = true
+	again.ExecuteWorkflow(OnboardTenant, onboardInput())
+	again.mustComplete(nil)
+	if n := again.times("SaveTenant"); n != 1 {
+		t.Errorf("saved %d times", n)
+	}
+}
+
+// An onboarding that continues as new while it waits for its administrator has saved nothing, and does so when it may.
+func TestWhoWaitsForTheAdministratorSavesAfterContinuing(t *testing.T) {
+	s := newStage(t, onboardAcme)
+	s.missing = true
+	in := onboardInput()
+	in.RequestedBy = "cleo@acme.example"
+	s.after(time.Hour, func() { s.SetContinueAsNewSuggested(true) })
+	s.ExecuteWorkflow(OnboardTenant, in)
+	var next *workflow.ContinueAsNewError
+	if !asContinue(s.GetWorkflowError(), &next) {
+		t.Fatalf("ends with %v", s.GetWorkflowError())
+	}
+	decodeInput(t, next, &in)
+
+	again := newStage(t, onboardAcme)
+	again.missing = true
+	again.SetStartTime(s.Now())
+	in.Tenant.Administrators[2].Role = backup.SaaSAdmin
+	again.ExecuteWorkflow(OnboardTenant, in)
+	again.mustComplete(nil)
+	if n := again.times("SaveTenant"); n != 1 {
+		t.Errorf("saved %d times", n)
+	}
+}
+
+// What an onboarding gave up is resolved by the next one that goes well, although that one never waited for it.
+func TestAGoodOnboardingResolvesWhatAnEarlierOneLeft(t *testing.T) {
+	s := newStage(t, onboardAcme)
+	for _, alert := range []string{"task_waiting microsoft365/app-permissions", "task_waiting microsoft365/people", "task_waiting key", "not_connected key", "key_unavailable key", "task_waiting removals"} {
+		s.open[alert] = 1
+	}
+	s.open["task_waiting google-workspace/app-permissions"] = 1
+	s.ExecuteWorkflow(OnboardTenant, onboardInput())
+	s.mustComplete(nil)
+	if got := s.alerts(); !slices.Equal(got, []string{"task_waiting google-workspace/app-permissions"}) {
+		t.Errorf("alerts still open: %v", got)
 	}
 }

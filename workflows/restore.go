@@ -13,16 +13,12 @@ import (
 func Restore(ctx workflow.Context, in RestoreInput) (*RestoreResult, error) {
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("### Restoring %s of %s\n\nInto %s, asked for by %s.\n", in.Service, plain(in.Account), plain(in.To), plain(in.RequestedBy)))
 	asker := activities.AdministratorInput{Tenant: in.Tenant, RequestedBy: in.RequestedBy}
-	may, err := speaker{in.Tenant}.probe(answering, "May "+in.RequestedBy+" restore?", (*activities.Tenancy)(nil).CheckAdministrator, asker)(ctx)
-	if err != nil {
+	if err := (speaker{in.Tenant}).mayAdminister(ctx, "May "+in.RequestedBy+" restore?", asker); err != nil {
 		return nil, err
-	}
-	if !may.Passing {
-		return nil, failure(may)
 	}
 	calls := calling(ctx, restoring, in.Tenant, fmt.Sprintf("Restore %s of %s", in.Service, in.Account))
 	var restored activities.RestoreResult
-	err = workflow.ExecuteActivity(calls, (*activities.Restoring)(nil).RestoreSnapshot, activities.RestoreInput{
+	err := workflow.ExecuteActivity(calls, (*activities.Restoring)(nil).RestoreSnapshot, activities.RestoreInput{
 		Tenant: in.Tenant, Account: in.Account, App: in.App, Service: in.Service, Snapshot: in.Snapshot, To: in.To,
 	}).Get(calls, &restored)
 	if err != nil {

@@ -196,7 +196,7 @@ func (r *rig) set(f *func() (backup.Verdict, error), v backup.Verdict) {
 
 func (r *rig) applyTo(id string, tenant backup.Tenant) {
 	r.t.Helper()
-	handle, err := r.UpdateWorkflow(r.t.Context(), client.UpdateWorkflowOptions{WorkflowID: id, UpdateName: ApplyUpdate, Args: []any{tenant}, WaitForStage: client.WorkflowUpdateStageCompleted})
+	handle, err := r.UpdateWorkflow(r.t.Context(), client.UpdateWorkflowOptions{WorkflowID: id, UpdateName: ApplyUpdate, Args: []any{ApplyInput{Tenant: tenant, By: anna}}, WaitForStage: client.WorkflowUpdateStageCompleted})
 	if err == nil {
 		err = handle.Get(r.t.Context(), nil)
 	}

@@ -52,6 +52,20 @@ func (s speaker) probe(o workflow.ActivityOptions, summary string, activity, in 
 	}
 }
 
+// mayAdminister refuses who may not administer the tenant, while the person waits for the answer.
+func (s speaker) mayAdminister(ctx workflow.Context, summary string, asker activities.AdministratorInput) error {
+	may, err := s.probe(answering, summary, (*activities.Tenancy)(nil).CheckAdministrator, asker)(ctx)
+	switch {
+	case err != nil:
+		return err
+	case may.Passing:
+		return nil
+	case may.Code == backup.CodeMissingRole:
+		may.Code = backup.CodeNotAllowed // a role is missing for the task of an onboarding; here it is a refusal
+	}
+	return failure(may)
+}
+
 // describe says which part of a tenant activities work on.
 func describe(tenant string, app backup.App) activities.TenantInput {
 	return activities.TenantInput{Tenant: tenant, App: app}

@@ -21,6 +21,7 @@ import (
 type world struct {
 	mu      sync.Mutex
 	tenant  backup.Tenant
+	missing bool // the tenant is not stored yet
 	now     func() time.Time
 	open    map[string]int // open alerts, as "kind subject" → how often raised
 	history []string       // every raise, reminder and resolution, in order
@@ -196,13 +197,16 @@ func (s *store) SaveTenant(_ context.Context, t backup.Tenant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls["SaveTenant"]++
-	s.tenant = t
+	s.tenant, s.missing = t, false
 	return nil
 }
 
 func (s *store) Tenant(context.Context, string) (backup.Tenant, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.missing {
+		return backup.Tenant{}, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no tenant"}
+	}
 	return s.tenant, nil
 }
 

@@ -28,7 +28,7 @@ func (c *Client) ApplyTenant(ctx context.Context, t backup.Tenant, app backup.Ap
 		if started || err != nil {
 			return started, err
 		}
-		err = c.updateOnboarding(ctx, t, app)
+		err = c.updateOnboarding(ctx, t, app, by)
 		if !errors.Is(err, ErrNotFound) {
 			return false, err
 		}
@@ -51,10 +51,10 @@ func (c *Client) startOnboarding(ctx context.Context, t backup.Tenant, app backu
 	return err == nil, c.classify(ctx, err, "the onboarding of "+t.ID, "")
 }
 
-func (c *Client) updateOnboarding(ctx context.Context, t backup.Tenant, app backup.App) error {
+func (c *Client) updateOnboarding(ctx context.Context, t backup.Tenant, app backup.App, by string) error {
 	ctx, cancel := answerBy(ctx)
 	defer cancel()
-	return c.update(ctx, workflows.OnboardID(t.ID, app), workflows.ApplyUpdate, t, nil)
+	return c.update(ctx, workflows.OnboardID(t.ID, app), workflows.ApplyUpdate, workflows.ApplyInput{Tenant: t, By: by}, nil)
 }
 
 // update sends an update and waits for its end. Refusals come back as ErrRefused.

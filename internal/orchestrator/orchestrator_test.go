@@ -89,6 +89,9 @@ func testApply(t *testing.T, c *orchestrator.Client) {
 	if must(c.ApplyTenant(ctx, changed, app, "anna"))(t) {
 		t.Error("the second apply started a second onboarding")
 	}
+	if _, err := c.ApplyTenant(ctx, tenant("apply"), app, "eve"); !errors.Is(err, orchestrator.ErrRefused) || !backup.HasCode(err, backup.CodeUnknownPrincipal) {
+		t.Errorf("a stranger's change: %v", err)
+	}
 	o := must(c.Onboarding(ctx, "apply", app))(t)
 	if !o.Running || len(o.Tasks) != 1 || o.Tasks[0].State != backup.Waiting {
 		t.Errorf("onboarding: %+v", o)

@@ -79,8 +79,11 @@ func board(ctx workflow.Context, task string) (backup.Decision, error) {
 
 func onboard(ctx workflow.Context, in workflows.OnboardTenantInput) (workflows.OnboardTenantResult, error) {
 	name := in.Tenant.Name
-	err := workflow.SetUpdateHandler(ctx, workflows.ApplyUpdate, func(_ workflow.Context, t backup.Tenant) error {
-		name = t.Name
+	err := workflow.SetUpdateHandler(ctx, workflows.ApplyUpdate, func(_ workflow.Context, change workflows.ApplyInput) error {
+		if change.By != in.RequestedBy {
+			return refuse(backup.CodeUnknownPrincipal, change.By+" is not an administrator", "")
+		}
+		name = change.Tenant.Name
 		return nil
 	})
 	if err != nil {
