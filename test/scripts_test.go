@@ -29,6 +29,7 @@ const patience = 2 * time.Minute
 //
 // `exits CODE admin ...` wants an exit code, and `soon PATTERN admin ...` asks until the output is there (`! soon`: until it is gone).
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "scripts",
 		Setup: func(e *testscript.Env) error {
