@@ -106,7 +106,7 @@ func (f *fakeFlows) ResumeBackups(_ context.Context, _ string, _ backup.App, not
 
 func (f *fakeFlows) Restore(ctx context.Context, r orchestrator.RestoreRequest) (orchestrator.RestoreResult, error) {
 	f.restore = r
-	return orchestrator.RestoreResult{Snapshot: "k4f1c", Counts: backup.RestoreCounts{Folders: 4, Files: 120, Bytes: 3_400_000, Kept: 2}}, f.work(ctx)
+	return orchestrator.RestoreResult{Snapshot: "k4f1c", Counts: backup.RestoreCounts{Folders: 4, Files: 120, Bytes: 3_400_000, Kept: 2, Skipped: 3}}, f.work(ctx)
 }
 
 func (f *fakeFlows) CheckSystem(_ context.Context, _ backup.Tenant, _ backup.App, s orchestrator.System) (backup.Verdict, error) {

@@ -92,6 +92,9 @@ func (p *program) sayRestored(r restored) error {
 	}
 	p.say("Restored %s of %s into %s.", r.Service, clean(r.Account), clean(r.To))
 	p.say("  written   %d files in %d folders, %s", r.Counts.Files, r.Counts.Folders, size(r.Counts.Bytes))
+	if r.Counts.Skipped > 0 {
+		p.say("  left out  %d items whose content could not be had when they were backed up", r.Counts.Skipped)
+	}
 	if r.Counts.Kept > 0 {
 		p.say("  kept      %d files that stood there already with the same content", r.Counts.Kept)
 	}

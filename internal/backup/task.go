@@ -125,7 +125,7 @@ func CheckAdministrator(t Tenant, by string) Verdict {
 			return Verdict{Passing: true, Detail: by + " is " + string(p.Role)}
 		}
 		if p.Name == by {
-			return Verdict{Code: CodeMissingRole, Fault: FaultCustomer, Detail: by + " is " + string(p.Role) + ", which may not connect an app", Hint: "let a cloud-admin or saas-admin apply the tenant, or change the role under administrators"}
+			return Verdict{Code: CodeMissingRole, Fault: FaultCustomer, Detail: by + " is " + string(p.Role) + ", which may not ask for this", Hint: "let a cloud-admin or saas-admin do it, or change the role under administrators"}
 		}
 	}
 	return Verdict{Code: CodeUnknownPrincipal, Fault: FaultCustomer, Detail: by + " is not an administrator of " + t.ID, Hint: "add " + by + " under administrators with the role cloud-admin or saas-admin and apply the file again"}
