@@ -311,14 +311,22 @@ func (s *story) mutate() (int, error) {
 		return 0, err
 	}
 	done, err := s.Graph.Mutate(seed+uint64(len(b)), graph.SomeOfEverything())
-	s.busiest = busiest(done)
+	s.busiest = s.findBusiest(done)
 	return len(done), err
 }
 
-// busiest finds whose mail and whose drive changed most; of several, the first by name.
-func busiest(done []graph.Done) map[backup.Service]string {
-	changes, most := map[backup.Service]map[string]int{backup.Mail: {}, backup.Drive: {}}, map[backup.Service]string{}
+// findBusiest finds whose mail and whose drive changed most, among those who are protected; of several, the first by name.
+func (s *story) findBusiest(done []graph.Done) map[backup.Service]string {
+	protected := map[string]bool{}
+	for _, p := range s.People() {
+		protected[p.UPN] = !p.Disabled && !p.NoMail && !p.NoMailbox
+	}
+	changes := map[backup.Service]map[string]int{backup.Mail: {}, backup.Drive: {}}
+	most := map[backup.Service]string{backup.Mail: s.People()[0].UPN, backup.Drive: s.People()[0].UPN}
 	for _, d := range done {
+		if !protected[d.User] {
+			continue
+		}
 		service := backup.Drive
 		if strings.HasPrefix(string(d.Op), "message.") || strings.HasPrefix(string(d.Op), "mailfolder.") {
 			service = backup.Mail

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -17,6 +18,8 @@ import (
 const (
 	// triggerWait bounds how long a triggered schedule may take to show what it did; measured: under a second.
 	triggerWait = 30 * time.Second
+	// triggerLost is after how long without a sign a trigger is given again.
+	triggerLost = 5 * time.Second
 	// triggerPoll is the distance of two looks.
 	triggerPoll = 150 * time.Millisecond
 )
@@ -61,20 +64,39 @@ func (c *Client) backupSchedule(ctx context.Context, tenant string, app backup.A
 
 // TriggerBackup starts a run now. While one is under way none is started, and workflowID is that one's. A paused schedule can be
 // triggered: a pause is about the clock, not about people.
+//
+// The schedule hears of a run's end a moment late and skips a trigger until then, so what it takes for running is asked itself.
 func (c *Client) TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error) {
-	h, before, err := c.backupSchedule(ctx, tenant, app)
-	if err != nil {
-		return "", false, err
-	}
-	if id := running(before); id != "" {
-		return id, false, nil
-	}
-	if err := h.Trigger(ctx, client.ScheduleTriggerOptions{Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP}); err != nil {
-		return "", false, c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
-	}
 	ctx, cancel := context.WithTimeout(ctx, triggerWait)
 	defer cancel()
 	for {
+		h, before, err := c.backupSchedule(ctx, tenant, app)
+		if err != nil {
+			return "", false, err
+		}
+		id, err := c.underWay(ctx, before)
+		if err != nil || id != "" {
+			return id, false, err
+		}
+		if len(before.Info.RunningWorkflows) == 0 {
+			if id, started, err = c.trigger(ctx, h, before, tenant, app); err != nil || id != "" {
+				return id, started, err
+			}
+		}
+		if err := sleep(ctx, triggerPoll); err != nil {
+			return "", false, noAnswer()
+		}
+	}
+}
+
+// trigger asks the schedule for a run and waits until it has started one, or skipped it for one that is under way. An empty id means that
+// it did neither: it skipped for a run that has ended, or lost the trigger, because it names runs by the second and one of this second was
+// there already.
+func (c *Client) trigger(ctx context.Context, h client.ScheduleHandle, before *client.ScheduleDescription, tenant string, app backup.App) (workflowID string, started bool, err error) {
+	if err := h.Trigger(ctx, client.ScheduleTriggerOptions{Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP}); err != nil {
+		return "", false, c.classify(ctx, err, "the backup schedule of "+tenant, "holdfast status "+tenant)
+	}
+	for lost := time.Now().Add(triggerLost); time.Now().Before(lost); {
 		_, now, err := c.backupSchedule(ctx, tenant, app)
 		if err != nil {
 			return "", false, err
@@ -83,12 +105,30 @@ func (c *Client) TriggerBackup(ctx context.Context, tenant string, app backup.Ap
 			return id, true, nil
 		}
 		if now.Info.NumActionsSkippedOverlap > before.Info.NumActionsSkippedOverlap {
-			return running(now), false, nil
+			id, err := c.underWay(ctx, now)
+			return id, false, err
 		}
 		if err := sleep(ctx, triggerPoll); err != nil {
 			return "", false, noAnswer()
 		}
 	}
+	return "", false, nil
+}
+
+// underWay is the run that the schedule takes for running, if it really does.
+func (c *Client) underWay(ctx context.Context, d *client.ScheduleDescription) (workflowID string, err error) {
+	for _, r := range d.Info.RunningWorkflows {
+		e, err := c.temporal.DescribeWorkflowExecution(ctx, r.WorkflowID, r.FirstExecutionRunID)
+		var gone *serviceerror.NotFound
+		switch {
+		case errors.As(err, &gone):
+		case err != nil:
+			return "", c.classify(ctx, err, "the run "+r.WorkflowID, "holdfast backup list")
+		case e.GetWorkflowExecutionInfo().GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING:
+			return r.WorkflowID, nil
+		}
+	}
+	return "", nil
 }
 
 // startedSince finds the workflow of an action that was not known before. The run's id tells it apart, because the schedule names
