@@ -4,9 +4,10 @@ package stage
 
 import (
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -114,15 +115,24 @@ func (s *Stage) choosePorts() error {
 		}
 		return nil
 	}
-	var text strings.Builder
-	for i := ldapPort; i <= uiPort; i++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
+	// Ports that the kernel would choose are easily taken again by an outgoing connection before a program listens on them.
+	const lowest, highest, tries = 10_000, 30_000, 100
+	var err error
+	for range tries {
+		base := lowest + rand.IntN(highest-lowest)
+		for i := ldapPort; i <= uiPort; i++ {
+			s.ports[i] = base + i
 		}
-		defer l.Close()
-		s.ports[i] = l.Addr().(*net.TCPAddr).Port
-		fmt.Fprintln(&text, s.ports[i])
+		if err = s.checkPorts(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, p := range s.ports[ldapPort:] {
+		fmt.Fprintln(&text, p)
 	}
 	return os.WriteFile(file, []byte(text.String()), 0o600)
 }
@@ -201,7 +211,7 @@ func (s *Stage) secret(name string) (string, error) {
 	if b, err := os.ReadFile(file); err == nil {
 		return string(b), nil
 	}
-	text := rand.Text()
+	text := cryptorand.Text()
 	return text, os.WriteFile(file, []byte(text), 0o600)
 }
 

@@ -81,6 +81,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		}
 		o.Binary = p
 	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
 	cmd := exec.Command(o.Binary, "-db", o.Database, "-port", strconv.Itoa(o.Port), "-ui-port", strconv.Itoa(o.UIPort), "-metrics-port", strconv.Itoa(o.MetricsPort))
 	cmd.Stderr = o.Log
 	// Its own process group: a Ctrl-C on the terminal is for the parent, which stops the server last.
@@ -98,7 +101,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{cmd: cmd, stdin: stdin, exited: make(chan struct{})}
 	ready := make(chan error, 1)
-	go s.wait(stdout, ready)
+	go s.wait(stdout, o.Log, ready)
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	select {
@@ -113,15 +116,22 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// wait reads the ready line, then whatever else is printed, and reaps the process.
-func (s *Server) wait(stdout io.Reader, ready chan<- error) {
+// wait reads up to the ready line, then whatever else is printed, and reaps the process. What the server prints before it is ready tells
+// why it does not get there.
+func (s *Server) wait(stdout io.Reader, log io.Writer, ready chan<- error) {
 	defer close(s.exited)
 	lines := bufio.NewReader(stdout)
-	line, err := lines.ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, s)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == nil && (json.Unmarshal(line, s) != nil || s.Address == "") {
+			_, err = log.Write(line)
+			if err == nil {
+				continue
+			}
+		}
+		ready <- err
+		break
 	}
-	ready <- err
 	_, _ = io.Copy(io.Discard, lines)
 	s.err = s.cmd.Wait()
 }
