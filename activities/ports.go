@@ -188,6 +188,8 @@ type Destination interface {
 type Scheduler interface {
 	// EnsureSchedules creates or updates the tenant's backup and import schedules.
 	EnsureSchedules(ctx context.Context, t backup.Tenant, app backup.App) (created bool, err error)
-	// TriggerBackup starts a run now, unless one is under way (started is false then).
-	TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error)
+	// TriggerBackupOnce starts a run now, unless one is under way (started is false then).
+	// A run that has begun since is taken for the one that is asked for, also when it has ended: whoever asks again after a crash gets
+	// the first answer.
+	TriggerBackupOnce(ctx context.Context, tenant string, app backup.App, since time.Time) (workflowID string, started bool, err error)
 }

@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+
+	"go.temporal.io/sdk/activity"
 )
 
 // Scheduling makes runs happen.
@@ -22,6 +24,8 @@ func (a *Scheduling) EnsureSchedules(ctx context.Context, in TenantInput) (Sched
 
 // TriggerBackup starts a run now, unless one is under way.
 func (a *Scheduling) TriggerBackup(ctx context.Context, in TenantInput) (TriggerResult, error) {
-	id, started, err := a.Scheduler.TriggerBackup(ctx, in.Tenant, in.App)
+	// The time at which the workflow asked is the same in every attempt.
+	asked := activity.GetInfo(ctx).ScheduledTime
+	id, started, err := a.Scheduler.TriggerBackupOnce(ctx, in.Tenant, in.App, asked)
 	return TriggerResult{WorkflowID: id, Started: started}, fail(err)
 }

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -67,12 +68,26 @@ func (c *Client) backupSchedule(ctx context.Context, tenant string, app backup.A
 //
 // The schedule hears of a run's end a moment late and skips a trigger until then, so what it takes for running is asked itself.
 func (c *Client) TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error) {
+	return c.TriggerBackupOnce(ctx, tenant, app, time.Time{})
+}
+
+// TriggerBackupOnce is TriggerBackup for whoever may ask again after a crash: a run that has begun since is the answer, also when it has
+// ended. Zero asks for a new run in any case.
+func (c *Client) TriggerBackupOnce(ctx context.Context, tenant string, app backup.App, since time.Time) (workflowID string, started bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, triggerWait)
 	defer cancel()
+	var first *client.ScheduleDescription
 	for {
 		h, before, err := c.backupSchedule(ctx, tenant, app)
 		if err != nil {
 			return "", false, err
+		}
+		if first == nil {
+			first = before
+		}
+		// Given again, a trigger may come after the run that the one before has begun late.
+		if id := cmp.Or(begunSince(before, since), startedSince(first, before)); id != "" {
+			return id, true, nil
 		}
 		id, err := c.underWay(ctx, before)
 		if err != nil || id != "" {
@@ -129,6 +144,16 @@ func (c *Client) underWay(ctx context.Context, d *client.ScheduleDescription) (w
 		}
 	}
 	return "", nil
+}
+
+// begunSince finds a run by the time at which the schedule has started it; none when since is zero.
+func begunSince(d *client.ScheduleDescription, since time.Time) string {
+	for _, a := range slices.Backward(d.Info.RecentActions) {
+		if r := a.StartWorkflowResult; r != nil && !since.IsZero() && !a.ActualTime.Before(since) {
+			return r.WorkflowID
+		}
+	}
+	return ""
 }
 
 // startedSince finds the workflow of an action that was not known before. The run's id tells it apart, because the schedule names

@@ -85,7 +85,8 @@ func testRunsDoNotOverlap(t *testing.T, c *orchestrator.Client) {
 		t.Fatal(err)
 	}
 	// At once: the schedule may not have heard of the end yet. It names runs by the second, so this one may have the first one's name.
-	second, started, err := c.TriggerBackup(ctx, "overlap", app)
+	asked := time.Now()
+	second, started, err := c.TriggerBackupOnce(ctx, "overlap", app, asked)
 	if err != nil || !started {
 		t.Errorf("after the end: %q %v %v", second, started, err)
 	}
@@ -96,6 +97,15 @@ func testRunsDoNotOverlap(t *testing.T, c *orchestrator.Client) {
 	if !backup.HasCode(err, backup.CodeDiskFull) || r.Number != 8 || r.Outcome != backup.RunFailed {
 		t.Errorf("a failed run: %+v, %v", r, err)
 	}
+	// Asked again as after a crash, the run that has begun meanwhile is the answer, although it has ended; asked later, it is a new one.
+	if id, started, err := c.TriggerBackupOnce(ctx, "overlap", app, asked); err != nil || !started || id != second {
+		t.Errorf("asked again: %q %v %v", id, started, err)
+	}
+	third, started, err := c.TriggerBackupOnce(ctx, "overlap", app, time.Now())
+	if err != nil || !started {
+		t.Errorf("asked later: %q %v %v", third, started, err)
+	}
+	must(0, c.Temporal().SignalWorkflow(ctx, third, "", "finish", false))(t)
 	if _, _, err := c.TriggerBackup(ctx, "none", app); !errors.Is(err, orchestrator.ErrNotFound) {
 		t.Errorf("without a schedule: %v", err)
 	}
