@@ -1,6 +1,10 @@
 package activities
 
-import "github.com/holdfast-backup/holdfast/internal/backup"
+import (
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+)
 
 // Inputs and results of the activities, one struct each, so that fields can be added.
 
@@ -127,3 +131,77 @@ type TriggerResult struct {
 	WorkflowID string
 	Started    bool
 }
+
+// KeyChangeInput asks for the next generation of a tenant's ekey. Method is empty for the one that the active generation has.
+type KeyChangeInput struct {
+	Tenant string
+	Method backup.KeyMethod
+}
+
+// KeyChangeResult names both generations. Verdict fails when a holder must be mended first.
+type KeyChangeResult struct {
+	Verdict  backup.Verdict
+	From, To int
+	Method   backup.KeyMethod // of To
+}
+
+// GenerationInput names a generation; 0 is the active one.
+type GenerationInput struct {
+	Tenant     string
+	Generation int
+}
+
+// ShareKeyInput brings a generation to a connector; empty: to all that are pinned.
+type ShareKeyInput struct {
+	Tenant     string
+	Generation int
+	Connector  string
+}
+
+// RewrapInput moves the repository from one generation to another.
+type RewrapInput struct {
+	Tenant   string
+	From, To int
+}
+
+// RewrapResult is what was proved, and until when the old generation is kept.
+type RewrapResult struct {
+	Verdict     backup.Verdict
+	RetireAfter time.Time
+}
+
+// KeyPlanResult is what a tenant's description says about its key, for the flows that wait.
+type KeyPlanResult struct {
+	Active      backup.EKey // zero when there is none
+	Method      backup.KeyMethod
+	Grace       time.Duration
+	ShredWait   time.Duration
+	WaitAtMost  time.Duration
+	WaitsAbsent bool // connector_absent: wait
+	Connectors  int  // pinned ones
+}
+
+// DestroyResult is what every holder said. Done when all destroyed it.
+type DestroyResult struct {
+	Verdict backup.Verdict
+	Holders []backup.KeyProof
+}
+
+// ShredProofInput asks for the proof that a shredded key is gone.
+type ShredProofInput struct{ Report backup.ShredReport }
+
+// ShredProofResult is the signed report, when the key is gone.
+type ShredProofResult struct {
+	Verdict backup.Verdict
+	Report  backup.ShredReport
+}
+
+// EnrolInput admits one connector. Secret is the token's SHA-256, never the token.
+type EnrolInput struct {
+	Tenant, Connector string
+	SecretHash        []byte
+	Expires           time.Time
+}
+
+// EnrolmentInput names an enrolment.
+type EnrolmentInput struct{ Tenant, Connector string }

@@ -78,6 +78,42 @@ type Keys interface {
 	Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error)
 }
 
+// KeyKeeper makes, moves, proves and destroys generations of a tenant's ekey, by whichever method each has. All of it may be asked
+// again after a crash, and then does what is left to do.
+type KeyKeeper interface {
+	Keys
+	// Ensure returns the active generation or, when there is none, the pending first one, made at the holders of the tenant's method.
+	Ensure(ctx context.Context, t backup.Tenant, use backup.KeyUse) (backup.EKey, error)
+	// Prepare returns the active generation and the pending one that shall replace it, made at the holders of method.
+	Prepare(ctx context.Context, t backup.Tenant, method backup.KeyMethod, use backup.KeyUse) (from, to backup.EKey, err error)
+	// Share brings a generation (0: the active one) to the named connector, or to every pinned connector when the name is empty.
+	Share(ctx context.Context, t backup.Tenant, generation int, connector string, use backup.KeyUse) error
+	// Activate makes a pending generation the active one. The one before retires after grace.
+	Activate(ctx context.Context, t backup.Tenant, generation int, at time.Time, grace time.Duration) error
+	// Retire makes a retiring or pending generation unobtainable at every holder of it.
+	Retire(ctx context.Context, t backup.Tenant, generation int, use backup.KeyUse) error
+	// Rewrap wraps the active generation anew with the KMS's newest key version, without anybody seeing it.
+	Rewrap(ctx context.Context, t backup.Tenant, use backup.KeyUse) (backup.EKey, error)
+	// Drill asks every configured source of the active generation for proof, and records what they said.
+	Drill(ctx context.Context, t backup.Tenant, use backup.KeyUse) (backup.KeyDrill, error)
+	// Destroy destroys every generation at every holder, and tells what each said. An OK of each is the end of the key.
+	Destroy(ctx context.Context, t backup.Tenant, use backup.KeyUse) ([]backup.KeyProof, error)
+	// RecordShred signs and stores the report.
+	RecordShred(ctx context.Context, r backup.ShredReport) (backup.ShredReport, error)
+}
+
+// Enrolments admits connectors.
+type Enrolments interface {
+	// OpenEnrolment keeps an enrolment; one of the same tenant and connector is replaced.
+	OpenEnrolment(ctx context.Context, e backup.Enrolment) error
+	// Enrolment returns CodeNotFound when there is none.
+	Enrolment(ctx context.Context, tenant, connector string) (backup.Enrolment, error)
+	// PinEnrolled pins the connector of a presented enrolment. Again is the same as once.
+	PinEnrolled(ctx context.Context, tenant, connector string) error
+	// CloseEnrolment forgets an enrolment; its token is good for nothing any more.
+	CloseEnrolment(ctx context.Context, tenant, connector string) error
+}
+
 // Directories opens a tenant's directory.
 type Directories interface {
 	OpenDirectory(ctx context.Context, t backup.Tenant) (Directory, error)
@@ -129,6 +165,9 @@ type Repositories interface {
 	// created tells whether this call made it.
 	EnsureRepository(ctx context.Context, t backup.Tenant, password string) (created bool, err error)
 	OpenRepository(ctx context.Context, t backup.Tenant, password string) (Repository, error)
+	// Rewrap makes the repository open with the new password and no longer with the old one, leaving the data alone. It may be
+	// killed at any line and asked again; nil as well when it was done before. CodeWrongKey: it opens with neither.
+	Rewrap(ctx context.Context, t backup.Tenant, old, new string) error
 }
 
 // Repository keeps snapshots: one per account, service and run.

@@ -46,6 +46,84 @@ type ProvisionKeyResult struct {
 	RepositoryCreated bool
 }
 
+// KeyChange is what ChangeKey changes.
+type KeyChange string
+
+const (
+	RotateKey KeyChange = "rotate" // a new generation by the same method
+	SwitchKey KeyChange = "switch" // a new generation by the other method
+	RewrapKey KeyChange = "rewrap" // the same generation, wrapped by the KMS's newest key version
+)
+
+// ChangeKeyInput starts ChangeKey under ProvisionKeyID.
+type ChangeKeyInput struct {
+	Tenant      string
+	Change      KeyChange
+	Method      backup.KeyMethod // for SwitchKey
+	RequestedBy string           // "schedule" for scheduled rotations, which need no approval
+	Resume      *KeyChangeBoard
+}
+
+// KeyChangeBoard is a change under way.
+type KeyChangeBoard struct {
+	From, To    int
+	Method      backup.KeyMethod
+	RetireAfter time.Time
+	Board       TaskBoard
+}
+
+// ChangeKeyResult is what stands afterwards.
+type ChangeKeyResult struct {
+	From, To int
+	Method   backup.KeyMethod
+}
+
+// ShredKeyInput starts ShredKey under ProvisionKeyID.
+type ShredKeyInput struct {
+	Tenant      string
+	RequestedBy string
+	Reason      string
+	Resume      *ShredBoard
+}
+
+// ShredBoard is a shredding under way.
+type ShredBoard struct {
+	Report backup.ShredReport
+	// Until is when the time to call it off ends; zero before the second approval.
+	Until time.Time
+	Board TaskBoard
+}
+
+// ShredKeyResult is the signed report.
+type ShredKeyResult struct{ Report backup.ShredReport }
+
+// DrillKeyInput starts DrillKey.
+type DrillKeyInput struct{ Tenant string }
+
+// DrillKeyResult is what every source of the key said.
+type DrillKeyResult struct{ Drill backup.KeyDrill }
+
+// EnrollConnectorInput admits one connector. SecretHash is the SHA-256 of the token's secret, which only the token holds.
+type EnrollConnectorInput struct {
+	Tenant      string
+	App         backup.App
+	Connector   string
+	SecretHash  []byte
+	Expires     time.Time
+	RequestedBy string
+	Resume      *TaskBoard
+}
+
+// EnrolmentReport is what a gateway saw of an enrolment.
+type EnrolmentReport struct {
+	Connector string
+	Identity  string
+	At        time.Time
+}
+
+// EnrollConnectorResult tells whether the connector holds the key now.
+type EnrollConnectorResult struct{ Holds int } // the generation; 0: none was there to share
+
 // ConnectorReport is what a gateway saw of a connector.
 type ConnectorReport struct {
 	Connector string

@@ -25,6 +25,10 @@ const (
 	BackUpAppName       = "BackUpApp"
 	RestoreName         = "Restore"
 	CheckSystemName     = "CheckSystem"
+	ChangeKeyName       = "ChangeKey"
+	ShredKeyName        = "ShredKey"
+	DrillKeyName        = "DrillKey"
+	EnrollConnectorName = "EnrollConnector"
 )
 
 // Messages every workflow with tasks understands.
@@ -52,6 +56,9 @@ const (
 	// ConnectorsQuery returns []ConnectorReport: the latest of each connector.
 	ConnectorsQuery = "connectors"
 )
+
+// PresentedSignal tells EnrollConnector that its token was used; it carries an EnrolmentReport.
+const PresentedSignal = "presented"
 
 // Search attributes. Names and kinds are provisioned by `holdfastd dev` and checked by every worker before it polls.
 var (
@@ -87,6 +94,18 @@ func RestoreID(tenant, request string) string { return fmt.Sprintf("restore/%s/%
 // CheckID is one per tenant and system.
 func CheckID(tenant, system string) string { return fmt.Sprintf("check/%s/%s", tenant, system) }
 
+// DrillKeyID is the schedule's id and the stem of the scheduled drills' ids.
+func DrillKeyID(tenant string) string { return "drill/" + tenant }
+
+// RotateKeyID is the id of the schedule that starts ChangeKey. The workflow itself has ProvisionKeyID, as everything that changes a
+// tenant's key, so that two changes never run at once.
+func RotateKeyID(tenant string) string { return "rotate/" + tenant }
+
+// EnrollConnectorID is one per tenant and connector.
+func EnrollConnectorID(tenant, connector string) string {
+	return fmt.Sprintf("enroll/%s/%s", tenant, connector)
+}
+
 // ID is a workflow id, read back. Rest is the app, directory, request or system; empty for ids of two parts.
 type ID struct{ Kind, Tenant, Rest string }
 
@@ -98,7 +117,7 @@ func ParseID(id string) (ID, error) {
 	}
 	tenant, rest, _ := strings.Cut(rest, "/")
 	switch kind {
-	case "onboard", "key", "connectors", "import", "backup", "restore", "check":
+	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll":
 		return ID{kind, tenant, rest}, nil
 	}
 	return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)

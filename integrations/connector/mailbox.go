@@ -26,6 +26,13 @@ type Mailbox interface {
 
 	// PinnedConnector returns CodeNotFound when the tenant has no connector of this name.
 	PinnedConnector(ctx context.Context, tenant, name string) (backup.ConnectorStatus, error)
+	// PinnedConnectors lists the tenant's, by name.
+	PinnedConnectors(ctx context.Context, tenant string) ([]backup.ConnectorStatus, error)
+	// DescribeConnector keeps what a pinned connector says of itself.
+	DescribeConnector(ctx context.Context, tenant, name string, self backup.ConnectorSelf) error
+	// UseEnrolment consumes the enrolment whose secret has this SHA-256, unexpired and not presented before, and keeps what was shown
+	// with it; CodeDenied for any other. The connector is not pinned by it.
+	UseEnrolment(ctx context.Context, secretHash []byte, identity string, recipient []byte, now time.Time) (backup.Enrolment, error)
 	// MarkConnectorSeen makes the connector connected; changed tells that it was not, and a new session began.
 	MarkConnectorSeen(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error)
 	MarkConnectorGone(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error)

@@ -14,6 +14,8 @@ const (
 	AlertRunFailed      AlertKind = "run_failed"
 	AlertRunPartial     AlertKind = "run_partial"
 	AlertSignalRefused  AlertKind = "decision_refused" // a decision that came as a signal was not accepted
+	AlertKeyDrill       AlertKind = "key_drill"        // a source of the key could not prove it in the loss drill
+	AlertFlapping       AlertKind = "flapping"         // a connector comes and goes
 )
 
 // AlertTitle is the kind in the administrator's words.
@@ -35,6 +37,10 @@ func (k AlertKind) Title() string {
 		return "Backup Incomplete"
 	case AlertSignalRefused:
 		return "Decision Refused"
+	case AlertKeyDrill:
+		return "Key Drill Failed"
+	case AlertFlapping:
+		return "Connector Unsteady"
 	}
 	return string(k)
 }
@@ -53,4 +59,6 @@ type Alert struct {
 	Raised   time.Time `json:"raised,omitzero"`
 	Last     time.Time `json:"last,omitzero"`
 	Resolved time.Time `json:"resolved,omitzero"`
+	// MutedUntil is until when nobody is told of it again; it stays open and counted.
+	MutedUntil time.Time `json:"mutedUntil,omitzero"`
 }

@@ -5,8 +5,10 @@ import "time"
 // KeyRequest is a signed request for an ekey on its way from a worker to a connector, as the store keeps it. The body is the
 // wire form of integrations/connector; nothing in it is secret.
 type KeyRequest struct {
-	ID      string // the request's nonce
-	Tenant  string
+	ID     string // the request's nonce
+	Tenant string
+	// Holder is the one connector that the request is for; empty: any of the tenant.
+	Holder  string
 	Body    []byte
 	Created time.Time
 	Expires time.Time

@@ -26,6 +26,18 @@ const (
 	TaskPeople        = "people"
 	TaskRemovals      = "removals"
 	TaskFirstBackup   = "schedule"
+
+	// Of key custody.
+	TaskNewKey    = "new-key"    // the next generation can be made and had
+	TaskHolders   = "holders"    // every connector holds it
+	TaskRewrap    = "rewrap"     // the repository opens with it
+	TaskKeyChange = "key-change" // approval: rotate or switch
+	TaskRetire    = "retire"     // the old generation is gone
+	TaskConnector = "connector"  // approval: a second connector gets the ekey
+	TaskShred     = "shred"      // approval of the first person
+	TaskShredToo  = "shred-too"  // approval of a second one
+	TaskShredWait = "shred-wait" // the time in which a shredding can be called off
+	TaskDestroy   = "destroy"    // every holder has destroyed it
 )
 
 // Action is what a person decides about a task.

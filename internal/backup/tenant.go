@@ -37,7 +37,7 @@ const (
 	Entra DirectoryKind = "entra"
 )
 
-// SecretRef points at a secret: "env:NAME" or "file:/absolute/path". It is never the secret itself,
+// SecretRef points at a secret: "env:NAME", "file:/absolute/path", or "vault:path#field" of the worker's own Vault. It is never the secret itself,
 // so it may stand in workflow histories, the store and logs.
 type SecretRef string
 
@@ -77,9 +77,82 @@ type Principal struct {
 // KeyConfig says how the ekey is had.
 type KeyConfig struct {
 	Method KeyMethod `json:"method"`
-	// Connectors lists the agents that may hold the ekey, by their public identity.
+	// Connectors pins agents that may hold the ekey by their public identity, beside those that were enrolled.
 	Connectors []ConnectorConfig `json:"connectors,omitempty"`
+	// KMS reaches the Vault that wraps the ekey, for the method kms.
+	KMS *KMSConfig `json:"kms,omitempty"`
+	// ConnectorAbsent says what a run does when no connector is connected: fail (the default), or wait for one.
+	ConnectorAbsent AbsencePolicy `json:"connectorAbsent,omitempty"`
+	// WaitAtMost bounds how long a run waits for the key's holder before it fails; default 12 h. A sealed or unreachable KMS is
+	// always waited for.
+	WaitAtMost Duration `json:"waitAtMost,omitzero"`
+	// RotateEvery is the distance of scheduled rotations; zero: none.
+	RotateEvery Duration `json:"rotateEvery,omitzero"`
+	// Grace is how long a replaced generation is still to be had; default 7 days.
+	Grace Duration `json:"grace,omitzero"`
+	// DrillEvery is the distance of scheduled loss drills; default 7 days.
+	DrillEvery Duration `json:"drillEvery,omitzero"`
+	// ShredWait is how long a shredding can be called off after its second approval; default 72 h.
+	ShredWait Duration `json:"shredWait,omitzero"`
 }
+
+// AbsencePolicy is what a run does when no connector is connected.
+type AbsencePolicy string
+
+const (
+	FailWhenAbsent AbsencePolicy = "fail"
+	WaitWhenAbsent AbsencePolicy = "wait"
+)
+
+// KMSConfig is a transit secrets engine of a HashiCorp Vault or OpenBao server.
+type KMSConfig struct {
+	// Address is https://host[:port].
+	Address string `json:"address"`
+	// Namespace is sent with every call; empty: the root namespace.
+	Namespace string `json:"namespace,omitempty"`
+	// CAFile is a PEM file of the private CA, absolute; empty means the system's roots.
+	CAFile string `json:"caFile,omitempty"`
+	// Mount is the transit engine's path; default "transit".
+	Mount string `json:"mount,omitempty"`
+	// Key is the transit key's name; default "t-" and the tenant's id.
+	Key string `json:"key,omitempty"`
+	// Login is what workers log in with: it may decrypt and re-wrap.
+	Login VaultLogin `json:"login"`
+	// Provisioning may make, rotate and destroy transit keys. Without it those are done by hand, and Holdfast says how.
+	Provisioning *VaultLogin `json:"provisioning,omitempty"`
+}
+
+// VaultLogin is one way to log in to a Vault.
+type VaultLogin struct {
+	Method VaultLoginMethod `json:"method"`
+	// Mount is the auth method's path; default the method's name.
+	Mount string `json:"mount,omitempty"`
+	// RoleID and SecretID are for approle.
+	RoleID   string    `json:"roleID,omitempty"`
+	SecretID SecretRef `json:"secretID,omitempty"`
+	// Role is for kubernetes; TokenFile is the service account's token, default the usual place.
+	Role      string `json:"role,omitempty"`
+	TokenFile string `json:"tokenFile,omitempty"`
+	// Token is for token.
+	Token SecretRef `json:"token,omitempty"`
+}
+
+// VaultLoginMethod names an auth method of Vault.
+type VaultLoginMethod string
+
+const (
+	LoginByAppRole    VaultLoginMethod = "approle"
+	LoginByToken      VaultLoginMethod = "token"
+	LoginByKubernetes VaultLoginMethod = "kubernetes"
+)
+
+// Defaults of a KeyConfig.
+const (
+	DefaultWaitAtMost = 12 * time.Hour
+	DefaultGrace      = 7 * 24 * time.Hour
+	DefaultDrillEvery = 7 * 24 * time.Hour
+	DefaultShredWait  = 72 * time.Hour
+)
 
 // ConnectorConfig pins one connector.
 type ConnectorConfig struct {

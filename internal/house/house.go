@@ -60,12 +60,12 @@ var table = []rule{
 		instead: "serve from the worker's gateway; keep only what goes over the wire here",
 	},
 	{
-		packages: []string{"internal/orchestrator"}, ours: []string{"workflows", "internal/backup", "internal/readapi"},
+		packages: []string{"internal/orchestrator"}, ours: []string{"workflows", "internal/backup", "internal/readapi", "internal/payload"},
 		why:     "the typed client of the workflows reaches the world through them only",
 		instead: "add a workflow, a signal, an update or a query, and send it from here",
 	},
 	{
-		packages: []string{"starter", "starter/..."}, ours: []string{"internal/orchestrator", "internal/backup", "internal/readapi", "starter/..."}, notForeign: []string{temporal},
+		packages: []string{"starter", "starter/..."}, ours: []string{"internal/orchestrator", "internal/backup", "internal/readapi", "internal/ledger", "internal/payload", "starter/..."}, notForeign: []string{temporal},
 		why:     "the command line runs on an administrator's machine: it talks to Temporal through the orchestrator and reads through the gateway, and holds no adapter and no key",
 		instead: "add a method to orchestrator.Client or readapi.Client and call that",
 	},
@@ -73,6 +73,21 @@ var table = []rule{
 		packages: []string{"worker"}, ours: []string{"..."}, notOurs: []string{"internal/sandbox/...", "starter/...", "demo/...", "test/...", "bench/..."},
 		why:     "the worker wires everything that is shipped; servers made for tests and the demo are not",
 		instead: "start sandbox servers from demo, test or bench; what both programs need belongs into internal",
+	},
+	{
+		packages: []string{"internal/ledger"}, ours: []string{"internal/backup"}, notForeign: []string{temporal},
+		why:     "the log of receipts is checked by the command line on an administrator's machine, so it carries no store, no key and no client",
+		instead: "let the caller bring the rows and the keys",
+	},
+	{
+		packages: []string{"internal/custody"}, ours: []string{"internal/backup", "internal/ledger"}, notForeign: []string{temporal},
+		why:     "custody decides which generation of a key is asked for, where, and what is written down; how a method speaks is the adapter's",
+		instead: "add a method to custody.Holder or custody.Records and let worker wire what has it",
+	},
+	{
+		packages: []string{"internal/payload"}, ours: []string{"internal/backup"},
+		why:     "the codec encrypts whatever goes to Temporal, without knowing what it is",
+		instead: "hand it keys; where they come from is the worker's affair",
 	},
 	{
 		packages: []string{"internal/devserver"}, notForeign: []string{temporal},
