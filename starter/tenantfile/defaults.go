@@ -19,9 +19,7 @@ func applyDefaults(t *backup.Tenant) {
 	if t.Name == "" {
 		t.Name = t.ID
 	}
-	if t.Key.Method == "" {
-		t.Key.Method = backup.KeyByConnector
-	}
+	keyDefaults(&t.Key, t.ID)
 	if t.Directory.Removals.Percent == 0 {
 		t.Directory.Removals.Percent = 10
 	}
@@ -45,6 +43,29 @@ func applyDefaults(t *backup.Tenant) {
 	}
 }
 
+func keyDefaults(k *backup.KeyConfig, tenant string) {
+	if k.Method == "" {
+		k.Method = backup.KeyByConnector
+	}
+	if k.ConnectorAbsent == "" {
+		k.ConnectorAbsent = backup.FailWhenAbsent
+	}
+	k.WaitAtMost = backup.Duration(k.WaitAtMost.Or(backup.DefaultWaitAtMost))
+	k.Grace = backup.Duration(k.Grace.Or(backup.DefaultGrace))
+	k.DrillEvery = backup.Duration(k.DrillEvery.Or(backup.DefaultDrillEvery))
+	k.ShredWait = backup.Duration(k.ShredWait.Or(backup.DefaultShredWait))
+	if k.KMS == nil {
+		return
+	}
+	k.KMS.Mount = firstOf(k.KMS.Mount, "transit")
+	k.KMS.Key = firstOf(k.KMS.Key, "t-"+tenant)
+	for _, l := range []*backup.VaultLogin{&k.KMS.Login, k.KMS.Provisioning} {
+		if l != nil {
+			l.Mount = firstOf(l.Mount, string(l.Method))
+		}
+	}
+}
+
 // resolve makes paths absolute and reads the connectors' public keys.
 func resolve(tree *tree, t *backup.Tenant, folder string) []Problem {
 	if l := t.Directory.LDAP; l != nil {
@@ -55,6 +76,11 @@ func resolve(tree *tree, t *backup.Tenant, folder string) []Problem {
 		m.CAFile = absolute(m.CAFile, folder)
 		m.ClientSecret = reference(m.ClientSecret, folder)
 		m.ClientCertificate = reference(m.ClientCertificate, folder)
+	}
+	if v := t.Key.KMS; v != nil {
+		v.CAFile = absolute(v.CAFile, folder)
+		resolveLogin(&v.Login, folder)
+		resolveLogin(v.Provisioning, folder)
 	}
 	t.Repository.Folder = absolute(t.Repository.Folder, folder)
 	var problems []Problem
@@ -72,6 +98,14 @@ func resolve(tree *tree, t *backup.Tenant, folder string) []Problem {
 		c.Identity = identity
 	}
 	return problems
+}
+
+func resolveLogin(l *backup.VaultLogin, folder string) {
+	if l == nil {
+		return
+	}
+	l.SecretID, l.Token = reference(l.SecretID, folder), reference(l.Token, folder)
+	l.TokenFile = absolute(l.TokenFile, folder)
 }
 
 func absolute(path, folder string) string {

@@ -3,6 +3,7 @@ package tenantfile
 import (
 	"encoding/base64"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,10 @@ import (
 const (
 	minEvery = 5 * time.Minute
 	maxEvery = 31 * 24 * time.Hour
+
+	minRotation = 24 * time.Hour
+	maxRotation = 10 * 365 * 24 * time.Hour
+	maxGrace    = 90 * 24 * time.Hour
 )
 
 // checkRules reports what is wrong beyond the schema. It reads the tree, not a tenant, so that a problem elsewhere hides nothing;
@@ -52,12 +57,11 @@ func (r *rules) administrators() {
 }
 
 func (r *rules) key() {
-	switch method := r.text("key", "method"); {
-	case method == string(backup.KeyByKMS):
-		r.refuse("a KMS is not part of this version", "method: connector", "key", "method")
-	case r.has("key") && !r.has("key", "connectors"):
-		r.refuse("no connector is named", "list one under connectors, with name and identity", "key", "connectors")
+	if r.text("key", "method") == string(backup.KeyByKMS) && !r.has("key", "kms") {
+		r.refuse("this field is missing", "address and login of the Vault that wraps the key", "key", "kms")
 	}
+	r.kms()
+	r.keyTimes()
 	r.distinct("key.connectors", "name", same)
 	r.distinct("key.connectors", "identity", same)
 	for i := range r.list("key", "connectors") {
@@ -65,6 +69,64 @@ func (r *rules) key() {
 		if id := r.text(at...); looksLikeIdentity(id) && !validIdentity(id) {
 			r.refuse("this is not a public key", fix(at), at...)
 		}
+	}
+}
+
+func (r *rules) kms() {
+	r.address("key", "kms", "address")
+	for _, name := range []string{"login", "provisioning"} {
+		if r.has("key", "kms", name) {
+			r.vaultLogin("key", "kms", name)
+		}
+	}
+}
+
+// loginFields says which fields of a login each auth method needs, and which it may have.
+var loginFields = map[backup.VaultLoginMethod]struct{ needs, takes []string }{
+	backup.LoginByAppRole:    {needs: []string{"roleID", "secretID"}},
+	backup.LoginByKubernetes: {needs: []string{"role"}, takes: []string{"tokenFile"}},
+	backup.LoginByToken:      {needs: []string{"token"}},
+}
+
+func (r *rules) vaultLogin(path ...string) {
+	at := func(field string) []string { return append(slices.Clip(path), field) }
+	method := r.text(at("method")...)
+	fields, known := loginFields[backup.VaultLoginMethod(method)]
+	if !known {
+		return // the schema's matter
+	}
+	for _, field := range fields.needs {
+		if !r.has(at(field)...) {
+			r.refuse("the login by "+method+" needs this field", fix(at(field)), at(field)...)
+		}
+	}
+	for _, field := range []string{"roleID", "secretID", "role", "tokenFile", "token"} {
+		if r.has(at(field)...) && !slices.Contains(fields.needs, field) && !slices.Contains(fields.takes, field) {
+			r.refuse("the login by "+method+" does not take this field", "remove it, or choose another method", at(field)...)
+		}
+	}
+}
+
+// keyTimes bounds the key's clocks. A rotation is under way until the replaced key's grace has ended, so the next one must come later.
+func (r *rules) keyTimes() {
+	for _, c := range []struct {
+		name        string
+		least, most time.Duration
+		message     string
+	}{
+		{"waitAtMost", 0, maxEvery, "a run waits 744h at most"},
+		{"rotateEvery", minRotation, maxRotation, "rotations are 24h apart at least and 87600h at most"},
+		{"grace", 0, maxGrace, "a replaced key is kept for 2160h at most"},
+		{"drillEvery", minEvery, maxEvery, "drills are 5m apart at least and 744h at most"},
+		{"shredWait", 0, maxEvery, "a shredding waits 744h at most"},
+	} {
+		if d := r.duration("key", c.name); d != 0 && (d < c.least || d > c.most) {
+			r.refuse(c.message, fix([]string{"key", c.name}), "key", c.name)
+		}
+	}
+	every, grace := r.duration("key", "rotateEvery"), backup.Duration(r.duration("key", "grace")).Or(backup.DefaultGrace)
+	if every >= minRotation && every <= grace {
+		r.refuse("the next rotation would come before the replaced key is retired", "a time longer than grace, which is 168h when left out", "key", "rotateEvery")
 	}
 }
 
@@ -107,11 +169,11 @@ func (r *rules) microsoft365() {
 }
 
 func (r *rules) profile() {
-	every := r.duration("every")
+	every := r.duration("profile", "every")
 	if every != 0 && (every < minEvery || every > maxEvery) {
 		r.refuse("backups are 5m apart at least and 744h at most", "24h", "profile", "every")
 	}
-	if jitter := r.duration("jitter"); jitter != 0 && jitter >= backup.Duration(every).Or(24*time.Hour) {
+	if jitter := r.duration("profile", "jitter"); jitter != 0 && jitter >= backup.Duration(every).Or(24*time.Hour) {
 		r.refuse("starts cannot be spread further than they are apart", "a time shorter than every", "profile", "jitter")
 	}
 	seen := map[string]bool{}
@@ -124,11 +186,11 @@ func (r *rules) profile() {
 	}
 }
 
-// duration reads a field of the profile; zero when it is missing or not one.
-func (r *rules) duration(name string) time.Duration {
-	d, err := time.ParseDuration(r.text("profile", name))
+// duration reads a field; zero when it is missing or not one.
+func (r *rules) duration(path ...string) time.Duration {
+	d, err := time.ParseDuration(r.text(path...))
 	if err == nil && d == 0 {
-		r.refuse("this must be longer than nothing", fix([]string{"profile", name}), "profile", name)
+		r.refuse("this must be longer than nothing", fix(path), path...)
 	}
 	return d
 }

@@ -116,15 +116,13 @@ func fix(at []string) string {
 	text, _ := s["description"].(string)
 	examples, _ := s["examples"].([]any)
 	if len(examples) == 0 {
-		if target, ok := strings.CutPrefix(fmt.Sprint(s["$ref"]), "#/$defs/"); ok {
-			examples, _ = child(child(document, "$defs"), target)["examples"].([]any)
-		}
+		examples, _ = referred(s)["examples"].([]any)
 	}
 	if len(examples) > 0 {
 		text = fmt.Sprintf("%s; for example %v", text, examples[0])
 	}
 	if s["$ref"] == "#/$defs/secret" {
-		text += ", or file: and a path"
+		text += "; env:NAME, file:PATH or vault:PATH#FIELD"
 	}
 	return text
 }
@@ -133,11 +131,20 @@ func fix(at []string) string {
 func schemaAt(path []string) map[string]any {
 	s := document
 	for _, p := range path {
+		s = referred(s)
 		if items := child(s, "items"); len(items) > 0 && isIndex(p) {
 			s = items
 			continue
 		}
 		s = child(child(s, "properties"), p)
+	}
+	return s
+}
+
+// referred is the definition that a group of fields is kept in, when it is not written out where it stands.
+func referred(s map[string]any) map[string]any {
+	if target, ok := strings.CutPrefix(fmt.Sprint(s["$ref"]), "#/$defs/"); ok {
+		return child(child(document, "$defs"), target)
 	}
 	return s
 }
@@ -149,7 +156,7 @@ func child(s map[string]any, name string) map[string]any {
 
 func fieldNames(path []string) []string {
 	var names []string
-	for n := range child(schemaAt(path), "properties") {
+	for n := range child(referred(schemaAt(path)), "properties") {
 		names = append(names, n)
 	}
 	slices.Sort(names)

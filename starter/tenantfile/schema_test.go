@@ -78,6 +78,8 @@ func TestEnumsAgree(t *testing.T) {
 	for path, want := range map[string][]any{
 		"administrators.0.role": {string(backup.CloudAdmin), string(backup.SaaSAdmin), string(backup.Approver), string(backup.Viewer)},
 		"key.method":            {string(backup.KeyByConnector), string(backup.KeyByKMS)},
+		"key.connectorAbsent":   {string(backup.FailWhenAbsent), string(backup.WaitWhenAbsent)},
+		"key.kms.login.method":  {string(backup.LoginByAppRole), string(backup.LoginByToken), string(backup.LoginByKubernetes)},
 		"directory.kind":        {string(backup.LDAP), string(backup.SCIM), string(backup.Entra)},
 		"profile.services.0":    {string(backup.Mail), string(backup.Drive)},
 	} {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,11 @@ microsoft365:
   clientSecret: file:secrets/graph
 `
 
+// vault is the key's group of fields with a Vault in it.
+func vault(address, login string) string {
+	return "key:\n  kms:\n    address: " + address + "\n    login: {" + login + "}\n"
+}
+
 func TestGoodFile(t *testing.T) {
 	tenant, err := Parse([]byte(good), "/etc/holdfast")
 	if err != nil {
@@ -51,6 +57,50 @@ func TestGoodFile(t *testing.T) {
 	}
 	if got := tenant.Microsoft365.ClientSecret; got != "file:/etc/holdfast/secrets/graph" {
 		t.Errorf("a relative reference became %s", got)
+	}
+}
+
+// TestKeyDefaults: what the file leaves out is filled in, once, so that nobody after this file guesses.
+func TestKeyDefaults(t *testing.T) {
+	tenant, err := Parse([]byte(good), "/etc/holdfast")
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	hours := func(n int) backup.Duration { return backup.Duration(time.Duration(n) * time.Hour) }
+	k := tenant.Key
+	if k.ConnectorAbsent != backup.FailWhenAbsent || k.WaitAtMost != hours(12) || k.Grace != hours(168) || k.DrillEvery != hours(168) || k.ShredWait != hours(72) || k.RotateEvery != 0 {
+		t.Errorf("%+v", k)
+	}
+}
+
+// TestKeyMethods: a connector may be enrolled later, a Vault needs its address and a login, and both may stand side by side.
+func TestKeyMethods(t *testing.T) {
+	pinned := "  connectors:\n    - name: hq\n      identity: " + identity + "\n"
+	both := vault("https://vault.acme.example:8200", "method: approle, roleID: r, secretID: file:sid") +
+		"    caFile: ca.pem\n    provisioning: {method: kubernetes, mount: k8s/eu, role: p, tokenFile: jwt}\n  connectorAbsent: wait\n  rotateEvery: 2160h\n"
+	for name, key := range map[string]string{
+		"nobody yet":        "key: {}\n",
+		"an empty list":     "key: {connectors: []}\n",
+		"kms alone":         "key:\n  method: kms\n" + strings.TrimPrefix(both, "key:\n"),
+		"both":              both + pinned,
+		"secrets elsewhere": vault("https://v", "method: token, token: 'vault:kv/holdfast#token'"),
+	} {
+		tenant, err := Parse([]byte(strings.Replace(good, "key:\n"+pinned, key, 1)), "/etc/holdfast")
+		if err != nil {
+			t.Errorf("%s: %s", name, explained(err))
+		} else if v := tenant.Key.KMS; strings.Contains(name, "kms") || name == "both" {
+			want := backup.KMSConfig{Address: "https://vault.acme.example:8200", CAFile: "/etc/holdfast/ca.pem", Mount: "transit", Key: "t-acme",
+				Login:        backup.VaultLogin{Method: backup.LoginByAppRole, Mount: "approle", RoleID: "r", SecretID: "file:/etc/holdfast/sid"},
+				Provisioning: &backup.VaultLogin{Method: backup.LoginByKubernetes, Mount: "k8s/eu", Role: "p", TokenFile: "/etc/holdfast/jwt"}}
+			if !reflect.DeepEqual(*v, want) || tenant.Key.ConnectorAbsent != backup.WaitWhenAbsent {
+				t.Errorf("%s: %+v", name, *v)
+			}
+		}
+	}
+	for _, ref := range []string{"vault:kv/acme/ldap#password", "env:P", "file:x"} {
+		if _, err := Parse([]byte(strings.Replace(good, "env:LDAP_PASSWORD", "'"+ref+"'", 1)), "/"); err != nil {
+			t.Errorf("%s: %s", ref, explained(err))
+		}
 	}
 }
 
@@ -72,9 +122,32 @@ func TestBadFields(t *testing.T) {
 		{"nobody is cloud-admin", "role: cloud-admin", "role: viewer", "administrators", 3, "cloud-admin"},
 		{"administrator twice", "    role: cloud-admin\n", "    role: cloud-admin\n  - name: Anna@acme.example\n    role: viewer\n", "administrators[1].name", 5, "twice"},
 		{"name is a number", "name: anna@acme.example", "name: 17", "administrators[0].name", 3, "text"},
-		{"kms", "key:\n", "key:\n  method: kms\n", "key.method", 6, "not part of this version"},
+		{"kms without a Vault", "key:\n", "key:\n  method: kms\n", "key.kms", 5, "missing"},
+		{"kms without login", "key:\n", "key:\n  kms: {address: 'https://v'}\n", "key.kms.login", 6, "missing"},
+		{"kms over http", "key:\n", vault("http://v", "method: token, token: env:T"), "key.kms.address", 7, "right form"},
+		{"kms with a path", "key:\n", vault("https://v/v1", "method: token, token: env:T"), "key.kms.address", 7, "right form"},
+		{"kms port", "key:\n", vault("https://v:99999", "method: token, token: env:T"), "key.kms.address", 7, "not an address"},
+		{"kms mount", "key:\n", "key:\n  kms: {address: 'https://v', mount: /transit/, login: {method: token, token: env:T}}\n", "key.kms.mount", 6, "right form"},
+		{"kms key", "key:\n", "key:\n  kms: {address: 'https://v', key: a/b, login: {method: token, token: env:T}}\n", "key.kms.key", 6, "right form"},
+		{"kms unknown field", "key:\n", "key:\n  kms: {address: 'https://v', token: hunter2, login: {method: token, token: env:T}}\n", "key.kms.token", 6, "no such field"},
+		{"login method unknown", "key:\n", vault("https://v", "method: github"), "key.kms.login.method", 8, "one of approle, token, kubernetes"},
+		{"login unknown field", "key:\n", vault("https://v", "method: token, token: env:T, password: hunter2"), "key.kms.login.password", 8, "no such field"},
+		{"approle without secret", "key:\n", vault("https://v", "method: approle, roleID: x"), "key.kms.login.secretID", 8, "approle needs"},
+		{"kubernetes without role", "key:\n", vault("https://v", "method: kubernetes"), "key.kms.login.role", 8, "kubernetes needs"},
+		{"token without token", "key:\n", vault("https://v", "method: token"), "key.kms.login.token", 8, "token needs"},
+		{"token beside approle", "key:\n", vault("https://v", "method: approle, roleID: x, secretID: env:S, token: env:T"), "key.kms.login.token", 8, "does not take"},
+		{"inline secret id", "key:\n", vault("https://v", "method: approle, roleID: x, secretID: hunter2"), "key.kms.login.secretID", 8, "not be the secret itself"},
+		{"provisioning, too", "key:\n", vault("https://v", "method: token, token: env:T") + "    provisioning: {method: token, token: hunter2}\n", "key.kms.provisioning.token", 9, "not be the secret itself"},
+		{"connectorAbsent", "key:\n", "key:\n  connectorAbsent: park\n", "key.connectorAbsent", 6, "one of fail, wait"},
+		{"waitAtMost", "key:\n", "key:\n  waitAtMost: 1000h\n", "key.waitAtMost", 6, "744h"},
+		{"rotations too close", "key:\n", "key:\n  rotateEvery: 1h\n", "key.rotateEvery", 6, "24h apart"},
+		{"rotation within grace", "key:\n", "key:\n  rotateEvery: 48h\n  grace: 48h\n", "key.rotateEvery", 6, "before the replaced key"},
+		{"rotation within the default grace", "key:\n", "key:\n  rotateEvery: 100h\n", "key.rotateEvery", 6, "before the replaced key"},
+		{"no grace", "key:\n", "key:\n  grace: 0s\n", "key.grace", 6, "longer than nothing"},
+		{"drills too close", "key:\n", "key:\n  drillEvery: 1m\n", "key.drillEvery", 6, "5m apart"},
+		{"shredWait over", "key:\n", "key:\n  shredWait: 745h\n", "key.shredWait", 6, "744h"},
+		{"vault reference without field", "env:LDAP_PASSWORD", "vault:secret/hunter2", "directory.ldap.bindPassword", 14, "where the secret is"},
 		{"key method unknown", "key:\n", "key:\n  method: paper\n", "key.method", 6, "one of connector, kms"},
-		{"no connectors", "  connectors:\n    - name: hq\n      identity: " + identity + "\n", "  method: connector\n", "key.connectors", 5, "no connector"},
 		{"identity is not base64", identity, "ed25519:???", "key.connectors[0].identity", 8, "right form"},
 		{"identity has stray bits", identity, identity[:len(identity)-1] + "B", "key.connectors[0].identity", 8, "not a public key"},
 		{"identity file missing", identity, "file:nowhere.pub", "key.connectors[0].identity", 8, "not there"},
@@ -91,7 +164,7 @@ func TestBadFields(t *testing.T) {
 		{"password in the url", "ldaps://ldap.acme.example", "ldaps://u:hunter2@ldap.acme.example", "directory.ldap.url", 12, "right form"},
 		{"inline password", "env:LDAP_PASSWORD", "hunter2", "directory.ldap.bindPassword", 14, "not be the secret itself"},
 		{"inline number password", "env:LDAP_PASSWORD", "987654321", "directory.ldap.bindPassword", 14, "text"},
-		{"vault reference", "env:LDAP_PASSWORD", "vault:secret/hunter2", "directory.ldap.bindPassword", 14, "where the secret is"},
+		{"vault reference with a space", "env:LDAP_PASSWORD", "vault:secret/ a#hunter2", "directory.ldap.bindPassword", 14, "where the secret is"},
 		{"baseDN empty", "baseDN: dc=acme", `baseDN: ""`, "directory.ldap.baseDN", 15, "empty"},
 		{"baseDN missing", "    baseDN: dc=acme\n", "", "directory.ldap.baseDN", 11, "missing"},
 		{"baseDN null", "baseDN: dc=acme", "baseDN:", "directory.ldap.baseDN", 15, "text"},
@@ -236,6 +309,7 @@ func TestLimits(t *testing.T) {
 // FuzzParse: whatever the bytes, there is a tenant that passes again or a report with places in it.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
+	f.Add([]byte(strings.Replace(good, "key:\n", vault("https://v", "method: token, token: 'vault:a#b'"), 1)))
 	f.Add([]byte("id: [}"))
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("? [a]\n: b\n"))
@@ -243,7 +317,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tenant, err := Parse(data, "/")
 		if err == nil {
-			if tenant.ID == "" || tenant.Microsoft365 == nil || len(tenant.Key.Connectors) == 0 {
+			if tenant.ID == "" || tenant.Microsoft365 == nil || tenant.Key.Method == backup.KeyByKMS && tenant.Key.KMS == nil {
 				t.Fatalf("accepted: %+v", tenant)
 			}
 			return
