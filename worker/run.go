@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 	"go.uber.org/zap"
 
@@ -21,6 +22,9 @@ const (
 	activitySlots = 8
 	workflowSlots = 100
 )
+
+// workerInterceptors are none, but in a build with faults.
+var workerInterceptors []interceptor.WorkerInterceptor
 
 func newRun() *cobra.Command {
 	var s settings
@@ -69,6 +73,7 @@ func (p *parts) work(ctx context.Context, ready chan<- struct{}) error {
 		MaxConcurrentActivityExecutionSize:     activitySlots,
 		MaxConcurrentWorkflowTaskExecutionSize: workflowSlots,
 		OnFatalError:                           func(err error) { fatal <- err }, // called once
+		Interceptors:                           workerInterceptors,
 	})
 	release := p.register(w)
 	defer func() { _ = release() }() // the process ends, and its connections with it
