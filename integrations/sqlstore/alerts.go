@@ -9,13 +9,13 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-const alertColumns = `id, tenant, kind, subject, message, hint, times, raised, last, resolved`
+const alertColumns = `id, tenant, kind, subject, message, hint, times, raised, last, resolved, muted`
 
 // everyTenant is the series of numbers that belongs to no one tenant.
 const everyTenant = ""
 
 // RaiseAlert opens the alert, or counts it once more and takes over its words when one of its tenant, kind and subject is
-// open; first tells which.
+// open; first tells which. A muted one is counted like any other, and says until when it is muted.
 func (s *Store) RaiseAlert(ctx context.Context, a backup.Alert, at time.Time) (stored backup.Alert, first bool, err error) {
 	err = s.change(ctx, "raise an alert", func(tx *sql.Tx) error {
 		// One at a time, so that two who raise the same alert open one.
@@ -32,7 +32,7 @@ func (s *Store) RaiseAlert(ctx context.Context, a backup.Alert, at time.Time) (s
 		if err != nil {
 			return err
 		}
-		stored, err = scanAlert(tx.QueryRowContext(ctx, `INSERT INTO alert (`+alertColumns+`) VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, 0) RETURNING `+alertColumns,
+		stored, err = scanAlert(tx.QueryRowContext(ctx, `INSERT INTO alert (`+alertColumns+`) VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, 0, 0) RETURNING `+alertColumns,
 			id, a.Tenant, a.Kind, a.Subject, a.Message, a.Hint, micros(at)))
 		return err
 	})
@@ -44,6 +44,14 @@ func (s *Store) ResolveAlert(ctx context.Context, tenant string, kind backup.Ale
 	n, err := execute(ctx, s.write, `UPDATE alert SET resolved = $4 WHERE tenant = $1 AND kind = $2 AND subject = $3 AND resolved = 0`,
 		tenant, kind, subject, micros(at))
 	return n > 0, classify(ctx, "resolve an alert", err)
+}
+
+// MuteAlert keeps the open alert from being told again until the given time, zero meaning that it is told again at once, and tells
+// whether there was one. A later alert of the same kind and subject is not muted by it.
+func (s *Store) MuteAlert(ctx context.Context, tenant string, kind backup.AlertKind, subject string, until time.Time) (bool, error) {
+	n, err := execute(ctx, s.write, `UPDATE alert SET muted = $4 WHERE tenant = $1 AND kind = $2 AND subject = $3 AND resolved = 0`,
+		tenant, kind, subject, micros(until))
+	return n > 0, classify(ctx, "mute an alert", err)
 }
 
 // ListAlerts returns the tenant's newest alerts, newest first: open ones, or with all resolved ones, too. A limit below 1 or
@@ -61,6 +69,6 @@ func (s *Store) CountOpenAlerts(ctx context.Context, tenant string) (n int, err 
 }
 
 func scanAlert(r row) (a backup.Alert, err error) {
-	err = r.Scan(&a.ID, &a.Tenant, &a.Kind, &a.Subject, &a.Message, &a.Hint, &a.Times, moment{&a.Raised}, moment{&a.Last}, moment{&a.Resolved})
+	err = r.Scan(&a.ID, &a.Tenant, &a.Kind, &a.Subject, &a.Message, &a.Hint, &a.Times, moment{&a.Raised}, moment{&a.Last}, moment{&a.Resolved}, moment{&a.MutedUntil})
 	return a, err
 }

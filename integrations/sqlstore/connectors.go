@@ -3,37 +3,70 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-const connectorColumns = `name, identity, connected, last_seen, session`
+const connectorColumns = `name, identity, connected, last_seen, session, enrolled, recipient, holds`
 
-// pinConnectors makes the given connectors the pinned ones. One that is left out counts as lost at the next sweep, as does
-// one whose identity changed: whoever is connected under that name is not the one that is pinned now.
+// pin pins a connector by $1 tenant, $2 name, $3 identity, $4 whether it was enrolled. One whose identity changed counts as lost at the
+// next sweep, and what was said by that name is forgotten: whoever is connected under it is not the one that is pinned now.
+const pin = `INSERT INTO connector (tenant, name, identity, pinned, connected, last_seen, session, enrolled, recipient, holds)
+	VALUES ($1, $2, $3, TRUE, FALSE, 0, 0, $4, NULL, '')
+	ON CONFLICT (tenant, name) DO UPDATE SET pinned = TRUE, enrolled = excluded.enrolled, identity = excluded.identity,
+		last_seen = CASE WHEN connector.identity = excluded.identity THEN connector.last_seen ELSE 0 END,
+		recipient = CASE WHEN connector.identity = excluded.identity THEN connector.recipient ELSE NULL END,
+		holds = CASE WHEN connector.identity = excluded.identity THEN connector.holds ELSE '' END`
+
+// pinConnectors makes the given connectors the pinned ones of the tenant's description. One that is left out counts as lost at the
+// next sweep; those that were enrolled stay, unless the description gives their name to another.
 func pinConnectors(ctx context.Context, tx *sql.Tx, tenant string, connectors []backup.ConnectorConfig) error {
-	if _, err := tx.ExecContext(ctx, `UPDATE connector SET pinned = FALSE WHERE tenant = $1`, tenant); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE connector SET pinned = FALSE WHERE tenant = $1 AND NOT enrolled`, tenant); err != nil {
 		return err
 	}
 	for _, c := range connectors {
-		_, err := tx.ExecContext(ctx, `INSERT INTO connector (tenant, name, identity, pinned, connected, last_seen, session)
-			VALUES ($1, $2, $3, TRUE, FALSE, 0, 0)
-			ON CONFLICT (tenant, name) DO UPDATE SET pinned = TRUE, identity = excluded.identity,
-				last_seen = CASE WHEN connector.identity = excluded.identity THEN connector.last_seen ELSE 0 END`, tenant, c.Name, c.Identity)
-		if err != nil {
+		if _, err := tx.ExecContext(ctx, pin, tenant, c.Name, c.Identity, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// PinnedConnector returns a connector that the tenant's description names; CodeNotFound when it names none such.
+// PinnedConnector returns a connector that the tenant's description names or that was enrolled; CodeNotFound when there is none such.
 func (s *Store) PinnedConnector(ctx context.Context, tenant, name string) (backup.ConnectorStatus, error) {
 	c, err := scanConnector(s.read.QueryRowContext(ctx, `SELECT `+connectorColumns+` FROM connector
 		WHERE tenant = $1 AND name = $2 AND pinned`, tenant, name))
 	return c, classify(ctx, "look up a connector", orNotFound(err, notPinned(tenant, name)))
+}
+
+// PinnedConnectors lists the tenant's pinned connectors by name, at most 1,000.
+func (s *Store) PinnedConnectors(ctx context.Context, tenant string) ([]backup.ConnectorStatus, error) {
+	all, err := connectors(ctx, s.read, tenant)
+	return all, classify(ctx, "list connectors", err)
+}
+
+// DescribeConnector keeps what a pinned connector says of itself; CodeNotFound when it is not pinned. Saying the same again, as each
+// new session does, writes nothing.
+func (s *Store) DescribeConnector(ctx context.Context, tenant, name string, self backup.ConnectorSelf) error {
+	holds, err := json.Marshal(self.Holds)
+	if err != nil {
+		return classify(ctx, "write down what a connector holds", err)
+	}
+	var same bool
+	err = s.read.QueryRowContext(ctx, `SELECT recipient = $3 AND holds = $4 FROM connector WHERE tenant = $1 AND name = $2 AND pinned AND recipient IS NOT NULL`,
+		tenant, name, self.Recipient, string(holds)).Scan(&same)
+	if same || (err != nil && !errors.Is(err, sql.ErrNoRows)) {
+		return classify(ctx, "read what a connector holds", err)
+	}
+	n, err := execute(ctx, s.write, `UPDATE connector SET recipient = $3, holds = $4 WHERE tenant = $1 AND name = $2 AND pinned`,
+		tenant, name, self.Recipient, string(holds))
+	if err == nil && n == 0 {
+		err = notPinned(tenant, name)
+	}
+	return classify(ctx, "write down what a connector holds", err)
 }
 
 // MarkConnectorSeen records that a pinned connector was heard of. changed tells that it was not connected until now; its
@@ -112,10 +145,16 @@ func connectors(ctx context.Context, db database, tenant string) ([]backup.Conne
 }
 
 func scanConnector(r row) (c backup.ConnectorStatus, err error) {
-	err = r.Scan(&c.Name, &c.Identity, &c.Connected, moment{&c.LastSeen}, &c.Session)
+	var holds string
+	if err := r.Scan(&c.Name, &c.Identity, &c.Connected, moment{&c.LastSeen}, &c.Session, &c.Enrolled, &c.Recipient, &holds); err != nil {
+		return c, err
+	}
+	if holds != "" {
+		err = json.Unmarshal([]byte(holds), &c.Holds)
+	}
 	return c, err
 }
 
 func notPinned(tenant, name string) error {
-	return notFound(backup.FaultCustomer, "the tenant "+tenant+" has no connector "+name, "list it with its identity under key.connectors in the tenant's file and apply it")
+	return notFound(backup.FaultCustomer, "the tenant "+tenant+" has no connector "+name, "enrol it (holdfast connector enroll "+tenant+"), or list it with its identity under key.connectors in the tenant's file and apply it")
 }

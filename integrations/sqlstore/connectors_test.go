@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestConnectorComesAndGoes(t *testing.T) {
 		}
 	}
 	c := got[backup.ConnectorStatus](t)(s.PinnedConnector(t.Context(), acme, "berlin"))
-	if want := (backup.ConnectorStatus{Name: "berlin", Identity: "ed25519:B", Connected: true, LastSeen: at(20), Session: 2}); c != want {
+	if want := (backup.ConnectorStatus{Name: "berlin", Identity: "ed25519:B", Connected: true, LastSeen: at(20), Session: 2}); !reflect.DeepEqual(c, want) {
 		t.Errorf("the connector is %+v, want %+v", c, want)
 	}
 	for after, want := range map[int]int{20: 1, 21: 0} {
@@ -254,7 +255,7 @@ func TestKeyStatusTellsOfTheLastRelease(t *testing.T) {
 	got[int64](t)(s.AppendReceipt(t.Context(), receipt))
 	receipt.Number = 2
 	status = got[backup.KeyStatus](t)(s.KeyStatus(t.Context(), acme))
-	if status.Receipts != 2 || status.Generation != 4 || status.Last == nil || *status.Last != receipt {
+	if status.Receipts != 2 || status.Generation != 0 || status.Last == nil || *status.Last != receipt {
 		t.Errorf("it is %+v, last %+v", status, status.Last)
 	}
 	receipt.Nonce = ""

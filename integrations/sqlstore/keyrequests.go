@@ -18,20 +18,20 @@ const handedFor = 5 * time.Second
 const sweepAtOnce = 500
 
 // takeable is the condition on a key request that connector $2 of tenant $1 may take now, $3 being now and $4 the time at which
-// another must have taken it at the latest. Nobody is handed a request twice: he may still be at work on it, and a repeated
+// another must have taken it at the latest. One that is for a single holder goes to no other. Nobody is handed a request twice: he may still be at work on it, and a repeated
 // request is a replay to him.
-const takeable = `tenant = $1 AND answered = 0 AND expires > $3 AND taken < $4
+const takeable = `tenant = $1 AND answered = 0 AND expires > $3 AND taken < $4 AND (holder = '' OR holder = $2)
 	AND NOT EXISTS (SELECT 1 FROM key_request_taker t WHERE t.request = key_request.id AND t.connector = $2)`
 
 // PutKeyRequest lays down a request for connectors to take. An id is good for one request.
 func (s *Store) PutKeyRequest(ctx context.Context, r backup.KeyRequest) error {
-	_, err := execute(ctx, s.write, `INSERT INTO key_request (id, tenant, body, created, expires, taken, answered, answer_by)
-		VALUES ($1, $2, $3, $4, $5, 0, 0, '')`, r.ID, r.Tenant, r.Body, micros(r.Created), micros(r.Expires))
+	_, err := execute(ctx, s.write, `INSERT INTO key_request (id, tenant, holder, body, created, expires, taken, answered, answer_by)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, 0, '')`, r.ID, r.Tenant, r.Holder, r.Body, micros(r.Created), micros(r.Expires))
 	return classify(ctx, "lay down a key request", err)
 }
 
 // TakeKeyRequests claims up to limit of the tenant's waiting requests for a connector, oldest first: unanswered, unexpired, and
-// not taken yet or taken by another connector more than five seconds ago. Of several callers one gets each.
+// not taken yet or taken by another connector more than five seconds ago, and not for another holder. Of several callers one gets each.
 func (s *Store) TakeKeyRequests(ctx context.Context, tenant, connector string, now time.Time, limit int) ([]backup.KeyRequest, error) {
 	args := []any{tenant, connector, micros(now), micros(now.Add(-handedFor))}
 	// Connectors ask again and again; one that finds nothing must not take the write lock.
@@ -45,7 +45,7 @@ func (s *Store) TakeKeyRequests(ctx context.Context, tenant, connector string, n
 		// The condition stands twice for PostgreSQL, which looks at it again after waiting for another taker's lock.
 		taken, err = list(ctx, tx, scanKeyRequest, `UPDATE key_request SET taken = $3 WHERE `+takeable+` AND id IN (
 			SELECT id FROM key_request WHERE `+takeable+` ORDER BY created, id LIMIT $5)
-			RETURNING id, tenant, body, created, expires`, append(args, pageSize(limit))...)
+			RETURNING id, tenant, holder, body, created, expires`, append(args, pageSize(limit))...)
 		if err != nil {
 			return err
 		}
@@ -115,6 +115,6 @@ func (s *Store) SweepKeyRequests(ctx context.Context, now time.Time) (int, error
 }
 
 func scanKeyRequest(r row) (k backup.KeyRequest, err error) {
-	err = r.Scan(&k.ID, &k.Tenant, &k.Body, moment{&k.Created}, moment{&k.Expires})
+	err = r.Scan(&k.ID, &k.Tenant, &k.Holder, &k.Body, moment{&k.Created}, moment{&k.Expires})
 	return k, err
 }

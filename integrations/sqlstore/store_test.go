@@ -7,15 +7,20 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/activities"
+	"github.com/holdfast-backup/holdfast/integrations/connector"
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/custody"
 )
 
-// The store is what the activities ask for.
+// The store is what activities, custody and connectors ask for.
 var (
-	_ activities.Tenants = (*Store)(nil)
-	_ activities.People  = (*Store)(nil)
-	_ activities.Runs    = (*Store)(nil)
-	_ activities.Alerts  = (*Store)(nil)
+	_ activities.Tenants    = (*Store)(nil)
+	_ activities.People     = (*Store)(nil)
+	_ activities.Runs       = (*Store)(nil)
+	_ activities.Alerts     = (*Store)(nil)
+	_ activities.Enrolments = (*Store)(nil)
+	_ custody.Records       = (*Store)(nil)
+	_ connector.Mailbox     = (*Store)(nil)
 )
 
 // noon is when the tests happen.

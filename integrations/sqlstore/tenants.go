@@ -9,7 +9,8 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// SaveTenant inserts or replaces the tenant's description, and pins exactly the connectors it names.
+// SaveTenant inserts or replaces the tenant's description, and pins exactly the connectors it names beside those that were
+// enrolled.
 func (s *Store) SaveTenant(ctx context.Context, t backup.Tenant) error {
 	description, err := json.Marshal(t)
 	if err != nil {

@@ -8,7 +8,7 @@ CREATE TABLE tenant (
     saved       BIGINT NOT NULL
 );
 
--- Numbers that count from 1 without gaps: runs, receipts, alerts.
+-- Numbers that count from 1 without gaps: runs, alerts.
 CREATE TABLE numbering (
     tenant TEXT   NOT NULL,
     series TEXT   NOT NULL,
@@ -25,12 +25,60 @@ CREATE TABLE connector (
     connected BOOLEAN NOT NULL,
     last_seen BIGINT  NOT NULL,
     session   BIGINT  NOT NULL,
+    enrolled  BOOLEAN NOT NULL, -- pinned by an enrolment and not by the tenant's description
+    recipient BYTEA,            -- what it said of itself when it connected
+    holds     TEXT    NOT NULL, -- JSON of []backup.HeldKey
     PRIMARY KEY (tenant, name)
+);
+
+-- Only the SHA-256 of an enrolment's secret is here.
+CREATE TABLE enrolment (
+    tenant      TEXT   NOT NULL REFERENCES tenant (id),
+    connector   TEXT   NOT NULL,
+    secret_hash BYTEA  NOT NULL UNIQUE,
+    expires     BIGINT NOT NULL,
+    presented   BIGINT NOT NULL,
+    identity    TEXT   NOT NULL, -- what the connector showed with the secret
+    recipient   BYTEA,
+    PRIMARY KEY (tenant, connector)
+);
+
+-- A row per generation of a tenant's ekey: everything but the key.
+CREATE TABLE ekey (
+    tenant       TEXT   NOT NULL REFERENCES tenant (id),
+    generation   BIGINT NOT NULL,
+    method       TEXT   NOT NULL,
+    state        TEXT   NOT NULL,
+    check_key    TEXT   NOT NULL,
+    wrapped      TEXT   NOT NULL, -- as the KMS encrypted it; empty for connectors and once it has ended
+    created      BIGINT NOT NULL,
+    activated    BIGINT NOT NULL,
+    retire_after BIGINT NOT NULL,
+    ended        BIGINT NOT NULL,
+    PRIMARY KEY (tenant, generation)
+);
+CREATE UNIQUE INDEX ekey_active ON ekey (tenant) WHERE state = 'active';
+CREATE UNIQUE INDEX ekey_pending ON ekey (tenant) WHERE state = 'pending';
+
+-- The last loss drill of each tenant.
+CREATE TABLE key_drill (
+    tenant TEXT   NOT NULL PRIMARY KEY REFERENCES tenant (id),
+    at     BIGINT NOT NULL,
+    body   TEXT   NOT NULL -- JSON of backup.KeyDrill
+);
+
+-- A row per shredding, known by when it was asked for.
+CREATE TABLE key_shred (
+    tenant    TEXT   NOT NULL REFERENCES tenant (id),
+    requested BIGINT NOT NULL,
+    body      TEXT   NOT NULL, -- JSON of backup.ShredReport, signature included
+    PRIMARY KEY (tenant, requested)
 );
 
 CREATE TABLE key_request (
     id        TEXT   NOT NULL PRIMARY KEY,
     tenant    TEXT   NOT NULL,
+    holder    TEXT   NOT NULL, -- the one connector it is for; empty: any of the tenant's
     body      BYTEA  NOT NULL,
     created   BIGINT NOT NULL,
     expires   BIGINT NOT NULL,
@@ -71,8 +119,18 @@ CREATE TABLE receipt (
     nonce       TEXT   NOT NULL,
     released    BIGINT NOT NULL,
     until       BIGINT NOT NULL,
+    head        BYTEA, -- the signed head of the log that ends with this receipt, as internal/ledger wrote it
     PRIMARY KEY (tenant, number),
     UNIQUE (tenant, nonce)
+);
+CREATE INDEX receipt_run ON receipt (tenant, run_id);
+
+-- The end of each tenant's log of receipts: how long it is, its newest head, and what the next append needs of the tree.
+CREATE TABLE receipt_log (
+    tenant TEXT   NOT NULL PRIMARY KEY,
+    size   BIGINT NOT NULL,
+    head   BYTEA,
+    tree   BYTEA
 );
 
 -- Each directory has one staged listing at most; which one that is, and which one was applied last, stands here.
@@ -212,7 +270,8 @@ CREATE TABLE alert (
     times    BIGINT NOT NULL,
     raised   BIGINT NOT NULL,
     last     BIGINT NOT NULL,
-    resolved BIGINT NOT NULL
+    resolved BIGINT NOT NULL,
+    muted    BIGINT NOT NULL -- until when nobody is told of it again
 );
 CREATE UNIQUE INDEX alert_open ON alert (tenant, kind, subject) WHERE resolved = 0;
 CREATE INDEX alert_newest ON alert (tenant, raised, id);
