@@ -10,7 +10,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build temporal-server demo test check unit race end-to-end kill-tests fuzz bench lint clean
+.PHONY: help build temporal-server key-server demo test check unit race end-to-end kill-tests fuzz bench lint clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ build: ## Build holdfast and holdfastd into build/bin
 temporal-server: ## Build the Temporal server for one machine, once per version, into the user's cache
 	@scripts/temporal-server.sh
 
+key-server: ## Build the OpenBao that tests and the demo use as a Vault, once per version, into the user's cache
+	@scripts/key-server.sh
+
 demo: temporal-server build ## Protect a sandbox company end to end (STATE=dir PORT=13700 DIRECTORY=openldap)
 	@$(GO) build -trimpath -o $(BIN)/demo ./demo
 	@[ "$(DIRECTORY)" != openldap ] || scripts/install-test-servers.sh
@@ -34,7 +37,7 @@ test: ## Install what the tests need, and run all of them
 lint: ## Format, vet, determinism and style
 	@scripts/lint.sh
 
-end-to-end: temporal-server ## The scripts over the built programs, and a few kills
+end-to-end: temporal-server key-server ## The scripts over the built programs, and a few kills
 	$(GO) test -count=1 -timeout 30m -v ./test/...
 
 kill-tests: temporal-server ## Kill worker and dev 20 times each, at random moments

@@ -9,6 +9,7 @@ step() { printf '\n== %s\n' "$*"; }
 step "Servers for the tests"
 scripts/install-test-servers.sh
 scripts/temporal-server.sh >/dev/null
+scripts/key-server.sh >/dev/null
 
 step "Format, vet, determinism and style"
 scripts/lint.sh
