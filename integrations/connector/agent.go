@@ -15,9 +15,10 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// AgentOptions sets up an agent. Key and Folder are needed.
+// AgentOptions sets up an agent. Keys and Folder are needed.
 type AgentOptions struct {
-	Key *KeyFile
+	// Keys is the open key file; the caller closes it after the agent.
+	Keys *KeyStore
 	// Folder (mode 0700, made when absent) keeps releases.jsonl, the connector's own receipts, and nonces, what it must not answer twice.
 	Folder string
 	Clock  func() time.Time
@@ -41,7 +42,8 @@ const (
 
 // Agent holds a tenant's ekey on the customer's ground and releases it, request by request. It listens on nothing.
 type Agent struct {
-	key      *KeyFile
+	keys     *KeyStore
+	key      *KeyFile // who the connector is
 	now      func() time.Time
 	log      *zap.Logger
 	client   *client
@@ -69,8 +71,9 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(fileError("the release log could not be opened", o.Folder, err), nonces.close())
 	}
-	return &Agent{key: o.Key, now: o.Clock, log: o.Log.With(zap.String("connector", o.Key.Connector), zap.String("tenant", o.Key.Tenant)),
-		client: newClient(o.Key, o.Clock), nonces: nonces, releases: releases}, nil
+	self := o.Keys.self()
+	return &Agent{keys: o.Keys, key: self, now: o.Clock, log: o.Log.With(zap.String("connector", self.Connector), zap.String("tenant", self.Tenant)),
+		client: newClient(self, o.Clock), nonces: nonces, releases: releases}, nil
 }
 
 // Close releases the agent's files and connections, after Run.
@@ -173,11 +176,16 @@ func (a *Agent) decide(r Request) (*Release, *Refusal) {
 	case !fresh:
 		return nil, denied("this request was seen before")
 	}
-	release, err := sealFor(r, a.key.ekey, a.key.Generation)
+	held, err := a.keys.ekey(context.Background(), r.Generation)
+	if err != nil {
+		return nil, denied("the connector does not hold this generation of the ekey")
+	}
+	defer clear(held.ekey)
+	release, err := sealFor(r, held.ekey, held.Number)
 	if err != nil {
 		return nil, denied("the recipient key is not good")
 	}
-	if err := a.releases.append(a.lineOf(r)); err != nil {
+	if err := a.releases.append(a.lineOf(r, held.Number)); err != nil {
 		a.log.Error("the release log cannot be written", zap.Error(err))
 		return nil, denied("the connector cannot write its release log")
 	}
@@ -200,17 +208,15 @@ func (a *Agent) judge(r Request) *Refusal {
 		return denied("the request has expired; compare the clocks")
 	case !knownPurpose(r.Purpose):
 		return denied("the purpose is not known")
-	case r.Generation != 0 && r.Generation != a.key.Generation:
-		return denied("the connector does not hold this generation of the ekey")
 	}
 	return nil
 }
 
 func denied(reason string) *Refusal { return &Refusal{Code: backup.CodeDenied, Reason: reason} }
 
-func (a *Agent) lineOf(r Request) ReleaseLine {
+func (a *Agent) lineOf(r Request, generation int) ReleaseLine {
 	return ReleaseLine{
-		Connector: a.key.Connector, Tenant: r.Tenant, Generation: a.key.Generation, Purpose: r.Purpose,
+		Connector: a.key.Connector, Tenant: r.Tenant, Generation: generation, Purpose: r.Purpose,
 		WorkflowID: r.WorkflowID, RunID: r.RunID, Attempt: r.Attempt, Requester: r.Requester, Nonce: r.Nonce,
 		At: a.now(), Until: r.expires(),
 	}

@@ -2,22 +2,26 @@ package connector
 
 import (
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 const (
 	keyFileVersion = 1
-	maxKeyFile     = 64 << 10
+	maxKeyFile     = 256 << 10
 	maxWorkers     = 64
+	// maxHeld bounds the generations in a key file; usually there are one or two.
+	maxHeld = 64
+	// maxEnded bounds what is remembered of generations that were given up; the oldest are forgotten first.
+	maxEnded = 256
 )
 
 // Setup is what a connector is told when its key file is made. Nothing in it is secret.
@@ -34,84 +38,99 @@ type Setup struct {
 // KeyFile is a connector's key file in memory. What is secret in it has no exported field and is not printed.
 type KeyFile struct {
 	Setup
-	Generation int // of the ekey
+	// Generations are those of the ekey that the connector holds, by number; the last one is the current one. There may be none: a
+	// connector that joined waits for its share.
+	Generations []Generation
+	// Ended are those that it gave up.
+	Ended []Ended
 
 	identity Identity
-	ekey     []byte
+	sealed   *recipient // opens what another connector seals to this one
 }
 
 // keyFileForm is the file: JSON, byte fields as base64.
 type keyFileForm struct {
-	Version    int      `json:"version"`
-	Connector  string   `json:"connector"`
-	Tenant     string   `json:"tenant"`
-	Identity   []byte   `json:"identity"` // the 32-byte seed of RFC 8032
-	EKey       []byte   `json:"ekey"`
-	Generation int      `json:"generation"`
-	Workers    []string `json:"workers"`
-	Gateway    string   `json:"gateway"`
-	GatewayCA  string   `json:"gatewayCA"`
+	Version     int              `json:"version"`
+	Connector   string           `json:"connector"`
+	Tenant      string           `json:"tenant"`
+	Identity    []byte           `json:"identity"`  // the 32-byte seed of RFC 8032
+	Recipient   []byte           `json:"recipient"` // the 32-byte private key of the HPKE suite's KEM
+	Generations []generationForm `json:"generations"`
+	Ended       []Ended          `json:"ended,omitempty"`
+	Workers     []string         `json:"workers"`
+	Gateway     string           `json:"gateway"`
+	GatewayCA   string           `json:"gatewayCA"`
 }
 
-// CreateKeyFile makes a connector's identity and its tenant's first ekey, writes them to path (mode 0600) and returns the public
-// identity, which goes into the tenant's file. A file that is there already is never replaced: it may hold the only ekey.
-func CreateKeyFile(path string, s Setup) (publicIdentity string, err error) {
+type generationForm struct {
+	Number int       `json:"number"`
+	Made   time.Time `json:"made"`
+	Check  string    `json:"check"`
+	EKey   []byte    `json:"ekey,omitempty"` // absent when it is kept elsewhere
+}
+
+func (f *keyFileForm) wipe() {
+	clear(f.Identity)
+	clear(f.Recipient)
+	for _, g := range f.Generations {
+		clear(g.EKey)
+	}
+}
+
+// NewKeyFile makes a connector's identity and its recipient key, in memory. It holds no ekey yet: the first is made when a worker asks
+// for it (or by Generate), and a connector that joins others is given theirs.
+func NewKeyFile(s Setup) (*KeyFile, error) {
 	identity, err := NewIdentity()
-	if err != nil {
-		return "", err
-	}
-	k := &KeyFile{Setup: s, Generation: 1, identity: identity, ekey: make([]byte, backup.EKeySize)}
-	defer k.Wipe()
-	rand.Read(k.ekey)
-	return identity.Public(), k.create(path)
-}
-
-func (k *KeyFile) create(path string) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	content, err := json.MarshalIndent(keyFileForm{
-		Version: keyFileVersion, Connector: k.Connector, Tenant: k.Tenant, Identity: k.identity.private.Seed(), EKey: k.ekey,
-		Generation: k.Generation, Workers: k.Workers, Gateway: k.Gateway, GatewayCA: string(k.GatewayCA),
-	}, "", "  ")
-	if err != nil {
-		return errors.New("the key file could not be encoded")
-	}
-	defer clear(content)
-	err = createSecretFile(path, append(content, '\n'))
-	if errors.Is(err, fs.ErrExist) {
-		return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: path + " exists and is not replaced",
-			Hint: "it may hold the only copy of an ekey: use it, or name another file"}
-	}
-	if err != nil {
-		return fileError("the key file could not be written", path, err)
-	}
-	return nil
-}
-
-// LoadKeyFile reads a key file. It refuses one that others may read, and its errors never show what is in it.
-func LoadKeyFile(path string) (*KeyFile, error) {
-	content, err := readSecretFile(path, maxKeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "there is no key file " + path,
-			Hint: "make one, or name the one that was made"}
-	}
 	if err != nil {
 		return nil, err
 	}
-	defer clear(content)
-	k, err := parseKeyFile(content)
+	sealed, err := newRecipient()
 	if err != nil {
-		return nil, &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: path + " is not a good key file",
-			Hint: "put it back from its copy", Cause: err}
+		return nil, err
 	}
-	return k, nil
+	k := &KeyFile{Setup: s, identity: identity, sealed: sealed}
+	return k, k.check()
 }
 
+// Generate makes a generation of the ekey in a key file that is not stored yet; a stored one changes through its KeyStore.
+func (k *KeyFile) Generate(number int, now time.Time) error {
+	g, err := newGeneration(k.Tenant, number, newEKey(), now)
+	if err != nil {
+		return err
+	}
+	k.add(g)
+	return k.check()
+}
+
+// encode is the file's content; the caller wipes it.
+func (k *KeyFile) encode() ([]byte, error) {
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	recipient, err := k.sealed.private.Bytes()
+	if err != nil {
+		return nil, errors.New("the recipient key could not be encoded")
+	}
+	f := keyFileForm{
+		Version: keyFileVersion, Connector: k.Connector, Tenant: k.Tenant, Identity: k.identity.private.Seed(), Recipient: recipient,
+		Generations: []generationForm{}, Ended: k.Ended, Workers: k.Workers, Gateway: k.Gateway, GatewayCA: string(k.GatewayCA),
+	}
+	defer f.wipe()
+	for _, g := range k.Generations {
+		f.Generations = append(f.Generations, generationForm{g.Number, g.Made, g.Check, slices.Clone(g.ekey)})
+	}
+	content, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return nil, errors.New("the key file could not be encoded")
+	}
+	return append(content, '\n'), nil
+}
+
+// parseKeyFile reads what encode wrote. Its errors never show what is in the file.
 func parseKeyFile(content []byte) (*KeyFile, error) {
 	var f keyFileForm
 	err := decode(content, maxKeyFile, &f)
-	defer func() { clear(f.Identity) }()
+	defer f.wipe()
 	if err == nil && f.Version != keyFileVersion {
 		err = fmt.Errorf("its version is %d, this program reads %d", f.Version, keyFileVersion)
 	}
@@ -119,12 +138,18 @@ func parseKeyFile(content []byte) (*KeyFile, error) {
 		err = errors.New("its identity has a wrong length")
 	}
 	if err != nil {
-		clear(f.EKey)
 		return nil, err
 	}
+	private, err := kem.NewPrivateKey(f.Recipient)
+	if err != nil {
+		return nil, errors.New("its recipient key is not good")
+	}
 	k := &KeyFile{
-		Setup:      Setup{Connector: f.Connector, Tenant: f.Tenant, Workers: f.Workers, Gateway: f.Gateway, GatewayCA: []byte(f.GatewayCA)},
-		Generation: f.Generation, identity: Identity{ed25519.NewKeyFromSeed(f.Identity)}, ekey: f.EKey,
+		Setup: Setup{Connector: f.Connector, Tenant: f.Tenant, Workers: f.Workers, Gateway: f.Gateway, GatewayCA: []byte(f.GatewayCA)},
+		Ended: f.Ended, identity: Identity{ed25519.NewKeyFromSeed(f.Identity)}, sealed: &recipient{private},
+	}
+	for _, g := range f.Generations {
+		k.Generations = append(k.Generations, Generation{g.Number, g.Made, g.Check, slices.Clone(g.EKey)})
 	}
 	if err := k.check(); err != nil {
 		k.Wipe()
@@ -136,6 +161,59 @@ func parseKeyFile(content []byte) (*KeyFile, error) {
 // Identity is the connector's public identity.
 func (k *KeyFile) Identity() string { return k.identity.Public() }
 
+// Holds are the generations that the connector holds, by number.
+func (k *KeyFile) Holds() []backup.HeldKey {
+	held := make([]backup.HeldKey, 0, len(k.Generations))
+	for _, g := range k.Generations {
+		held = append(held, backup.HeldKey{Generation: g.Number, Check: g.Check})
+	}
+	return held
+}
+
+// Newest is the number of the current generation, or 0 when none is held.
+func (k *KeyFile) Newest() int {
+	if n := len(k.Generations); n > 0 {
+		return k.Generations[n-1].Number
+	}
+	return 0
+}
+
+// find returns the generation of this number, or the current one for 0; nil when it is not held.
+func (k *KeyFile) find(number int) *Generation {
+	if number == 0 {
+		number = k.Newest()
+	}
+	i := slices.IndexFunc(k.Generations, func(g Generation) bool { return g.Number == number })
+	if i < 0 {
+		return nil
+	}
+	return &k.Generations[i]
+}
+
+// ended tells how a generation was given up, if it was.
+func (k *KeyFile) ended(number int) (Ended, bool) {
+	i := slices.IndexFunc(k.Ended, func(e Ended) bool { return e.Number == number })
+	if i < 0 {
+		return Ended{}, false
+	}
+	return k.Ended[i], true
+}
+
+// add puts a generation in its place by number.
+func (k *KeyFile) add(g Generation) {
+	k.Generations = append(slices.Clone(k.Generations), g)
+	slices.SortFunc(k.Generations, func(a, b Generation) int { return a.Number - b.Number })
+}
+
+// end gives a generation up, if it is held, and remembers it either way.
+func (k *KeyFile) end(e Ended) {
+	k.Generations = slices.DeleteFunc(slices.Clone(k.Generations), func(g Generation) bool { return g.Number == e.Number })
+	k.Ended = slices.DeleteFunc(slices.Clone(k.Ended), func(old Ended) bool { return old.Number == e.Number })
+	k.Ended = append(k.Ended, e)
+	slices.SortFunc(k.Ended, func(a, b Ended) int { return a.Number - b.Number })
+	k.Ended = k.Ended[max(0, len(k.Ended)-maxEnded):]
+}
+
 func (k *KeyFile) String() string {
 	return fmt.Sprintf("key file of connector %q of tenant %q", k.Connector, k.Tenant)
 }
@@ -143,17 +221,50 @@ func (k *KeyFile) String() string {
 // GoString keeps %#v from printing the ekey.
 func (k *KeyFile) GoString() string { return k.String() }
 
-// Wipe overwrites the ekey and the identity; the key file is of no use afterwards.
+// String keeps an ekey from being printed with its generation.
+func (g Generation) String() string { return fmt.Sprintf("generation %d", g.Number) }
+
+// GoString does the same for %#v.
+func (g Generation) GoString() string { return g.String() }
+
+// Wipe overwrites the ekeys and the identity; the key file is of no use afterwards.
 func (k *KeyFile) Wipe() {
-	clear(k.ekey)
+	for _, g := range k.Generations {
+		clear(g.ekey)
+	}
 	clear(k.identity.private)
+	k.sealed = nil
 }
 
 func (k *KeyFile) check() error {
-	if len(k.ekey) != backup.EKeySize || k.Generation < 1 || !isCounter(k.Generation) {
-		return badSetup("the ekey or its generation is not good")
+	if len(k.Generations) > maxHeld || len(k.Ended) > maxEnded {
+		return badSetup("there are too many generations of the ekey")
+	}
+	last := 0
+	for _, g := range k.Generations {
+		if _, gone := k.ended(g.Number); gone || g.Number <= last || !isCounter(g.Number) || !g.good(k.Tenant) {
+			return badSetup("an ekey or its generation is not good")
+		}
+		last = g.Number
+	}
+	last = 0
+	for _, e := range k.Ended {
+		if e.Number <= last || !isCounter(e.Number) {
+			return badSetup("what is remembered of old generations is not good")
+		}
+		last = e.Number
 	}
 	return k.Setup.check()
+}
+
+// good tells whether the check key is the ekey's, so that a file with a flipped bit never serves a wrong key.
+func (g Generation) good(tenant string) bool {
+	if g.ekey == nil {
+		_, err := ParseIdentity(g.Check) // a check key has an identity's form
+		return err == nil
+	}
+	check, err := checkOf(g.ekey, tenant, g.Number)
+	return err == nil && len(g.ekey) == backup.EKeySize && check == g.Check
 }
 
 func (s Setup) check() error {

@@ -38,6 +38,25 @@ func replaceSecretFile(path string, content []byte) error {
 	return syncFolder(filepath.Dir(path))
 }
 
+// overwriteSecretFile replaces a file and then overwrites the bytes of the old one where they lie. A disk that writes elsewhere than it is
+// told (flash, snapshots) may keep them all the same.
+func overwriteSecretFile(path string, content []byte) error {
+	old, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if err := replaceSecretFile(path, content); err != nil {
+		return err
+	}
+	_, err = old.WriteAt(make([]byte, info.Size()), 0)
+	return errors.Join(err, old.Sync())
+}
+
 func writeSynced(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -7,6 +7,8 @@ const (
 	requestDomain = "holdfast/key-request/v1"
 	answerDomain  = "holdfast/key-answer/v1"
 	callDomain    = "holdfast/connector-call/v1"
+	addressDomain = "holdfast/connector-address/v1"
+	proofDomain   = "holdfast/key-proof/v1"
 )
 
 // statement is the bytes that are signed: a row of fields, each preceded by its length as 4 bytes, most significant first, so
