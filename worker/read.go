@@ -33,7 +33,7 @@ type query func(ctx context.Context, r *http.Request) (any, error)
 func (s *reader) routes(mux *http.ServeMux) {
 	for path, q := range map[string]query{
 		readapi.TenantPath: s.tenant, readapi.UsersPath: s.users, readapi.ProblemsPath: s.problems, readapi.PreviewPath: s.preview,
-		readapi.RunsPath: s.runs, readapi.RunPath: s.run, readapi.AlertsPath: s.alerts, readapi.KeyPath: s.key, readapi.IdentityPath: s.workerIdentity,
+		readapi.RunsPath: s.runs, readapi.RunPath: s.run, readapi.AlertsPath: s.alerts, readapi.KeyPath: s.key, readapi.ReceiptsPath: s.receipts, readapi.IdentityPath: s.workerIdentity,
 	} {
 		mux.Handle("GET "+path, s.authenticated(q))
 	}
@@ -173,6 +173,48 @@ func (s *reader) alerts(ctx context.Context, r *http.Request) (any, error) {
 
 func (s *reader) key(ctx context.Context, r *http.Request) (any, error) {
 	return s.store.KeyStatus(ctx, r.PathValue("tenant"))
+}
+
+func (s *reader) receipts(ctx context.Context, r *http.Request) (any, error) {
+	limit, err := limitOf(r)
+	if err != nil {
+		return nil, err
+	}
+	after, err := afterNumber(r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.store.Tenant(ctx, r.PathValue("tenant"))
+	if err != nil {
+		return nil, err
+	}
+	// The head comes first: the log may grow meanwhile, and is then longer than its head and not shorter.
+	var page readapi.ReceiptPage
+	if page.Head, err = s.store.ReceiptHead(ctx, t.ID); err != nil {
+		return nil, err
+	}
+	rows, next, err := s.store.ListReceipts(ctx, t.ID, r.URL.Query().Get("run"), after, limit)
+	page.Receipts = make([]readapi.ReceiptEntry, len(rows))
+	if next > 0 {
+		page.Next = strconv.FormatInt(next, 10)
+	}
+	for i, row := range rows {
+		page.Receipts[i] = readapi.ReceiptEntry{Receipt: row.Receipt, Run: row.Run, Head: row.Head}
+	}
+	return page, err
+}
+
+// afterNumber reads ?after= as a number.
+func afterNumber(r *http.Request) (int64, error) {
+	text := r.URL.Query().Get("after")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, badQuery("after is a number from 0")
+	}
+	return n, nil
 }
 
 func (s *reader) workerIdentity(context.Context, *http.Request) (any, error) {

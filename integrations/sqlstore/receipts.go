@@ -12,7 +12,7 @@ const receiptColumns = `tenant, number, generation, method, purpose, workflow_id
 
 // Sealing continues a tenant's log by the numbered receipt. tree is what the Sealing before returned, nil for the first. It returns
 // the signed head to be kept with the receipt, and the tree for the next one. It runs inside the store's transaction: it must not block.
-type Sealing func(numbered backup.Receipt, tree []byte) (head, next []byte, err error)
+type Sealing = func(numbered backup.Receipt, tree []byte) (head, next []byte, err error)
 
 // SealReceipt appends a release of an ekey to the tenant's log and returns its number; numbers count from 1 per tenant without gaps.
 // Of all processes one appends at a time. A receipt whose nonce is there already is not appended again, and its old number is returned.
@@ -57,6 +57,40 @@ func appendReceipt(ctx context.Context, tx *sql.Tx, r backup.Receipt, tree []byt
 	return err
 }
 
+// ReceiptRow is a receipt as it stands in its tenant's log.
+type ReceiptRow struct {
+	Receipt backup.Receipt
+	// Run is the number of the backup run that it was released for; 0 when it was for something else.
+	Run int64
+	// Head is what the Sealing returned for it.
+	Head []byte
+}
+
+// ListReceipts returns a page of the tenant's receipts in order of their numbers, from the one after the given number on: all of them,
+// or those of one run, which is named by its number, its run id or its workflow id. next is 0 on the last page. A limit below 1 or over
+// 1,000 means 1,000.
+func (s *Store) ListReceipts(ctx context.Context, tenant, run string, after int64, limit int) (page []ReceiptRow, next int64, err error) {
+	limit = pageSize(limit)
+	rows, err := list(ctx, s.read, scanReceiptRow, `SELECT `+prefixed("l", receiptColumns)+`, l.head, COALESCE(r.number, 0)
+		FROM receipt l LEFT JOIN run r ON r.tenant = l.tenant AND r.run_id = l.run_id AND r.workflow_id = l.workflow_id
+		WHERE l.tenant = $1 AND l.number > $2 AND ($3 = '' OR l.run_id = $3 OR l.workflow_id = $3 OR CAST(r.number AS TEXT) = $3)
+		ORDER BY l.number LIMIT $4`, tenant, after, clean(run), limit+1)
+	if err != nil {
+		return nil, 0, classify(ctx, "list key receipts", err)
+	}
+	page, more := cut(rows, limit)
+	if more {
+		next = page[limit-1].Receipt.Number
+	}
+	return page, next, nil
+}
+
+// ReceiptHead returns the newest head of the tenant's log as its Sealing wrote it; nil when there is no receipt.
+func (s *Store) ReceiptHead(ctx context.Context, tenant string) (head []byte, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT head FROM receipt_log WHERE tenant = $1`, tenant).Scan(&head)
+	return head, classify(ctx, "read the head of the key receipts", orNotFound(err, nil))
+}
+
 // lastReceipt returns the length of the tenant's log, and its last receipt when there is one.
 func lastReceipt(ctx context.Context, db database, tenant string) (int64, *backup.Receipt, error) {
 	last, err := scanReceipt(db.QueryRowContext(ctx, `SELECT `+receiptColumns+` FROM receipt WHERE tenant = $1 ORDER BY number DESC LIMIT 1`, tenant))
@@ -67,9 +101,19 @@ func lastReceipt(ctx context.Context, db database, tenant string) (int64, *backu
 }
 
 func scanReceipt(r row) (v backup.Receipt, err error) {
-	err = r.Scan(&v.Tenant, &v.Number, &v.Generation, &v.Method, &v.Purpose, &v.WorkflowID, &v.RunID, &v.Attempt, &v.Holder, &v.Requester, &v.Nonce,
-		moment{&v.At}, moment{&v.Until})
+	err = r.Scan(receiptFields(&v)...)
 	return v, err
+}
+
+func scanReceiptRow(r row) (v ReceiptRow, err error) {
+	err = r.Scan(append(receiptFields(&v.Receipt), &v.Head, &v.Run)...)
+	return v, err
+}
+
+// receiptFields are what receiptColumns are scanned into.
+func receiptFields(v *backup.Receipt) []any {
+	return []any{&v.Tenant, &v.Number, &v.Generation, &v.Method, &v.Purpose, &v.WorkflowID, &v.RunID, &v.Attempt, &v.Holder, &v.Requester, &v.Nonce,
+		moment{&v.At}, moment{&v.Until}}
 }
 
 // AppendReceipt appends a receipt that nobody signs for.

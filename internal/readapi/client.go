@@ -145,6 +145,11 @@ func (c *Client) Key(ctx context.Context, tenant string) (backup.KeyStatus, erro
 	return get[backup.KeyStatus](ctx, c, fill(KeyPath, tenant), nil)
 }
 
+// Receipts reads one page of the tenant's key receipts after the cursor; run may be empty for all, or name one run.
+func (c *Client) Receipts(ctx context.Context, tenant, run, after string) (ReceiptPage, error) {
+	return get[ReceiptPage](ctx, c, fill(ReceiptsPath, tenant), page(after, "run", run))
+}
+
 // WorkerIdentity reads the public key that connectors pin.
 func (c *Client) WorkerIdentity(ctx context.Context) (WorkerIdentity, error) {
 	return get[WorkerIdentity](ctx, c, IdentityPath, nil)

@@ -64,17 +64,18 @@ func TestQuestionsAndAnswers(t *testing.T) {
 	})
 	ctx := t.Context()
 	for want, ask := range map[string]func() error{
-		"/v1/tenants/acme?":                             func() error { _, err := c.Tenant(ctx, "acme"); return err },
-		"/v1/tenants/a%2Fb?":                            func() error { _, err := c.Tenant(ctx, "a/b"); return err },
-		"/v1/tenants/acme/users?limit=500&state=active": func() error { _, err := c.Users(ctx, "acme", backup.Active, ""); return err },
-		"/v1/tenants/acme/users?after=x%26y&limit=500":  func() error { _, err := c.Users(ctx, "acme", "", "x&y"); return err },
-		"/v1/tenants/acme/problems?limit=500":           func() error { _, err := c.Problems(ctx, "acme", ""); return err },
-		"/v1/tenants/acme/preview?after=n&limit=500":    func() error { _, err := c.Preview(ctx, "acme", "n"); return err },
-		"/v1/tenants/acme/runs?limit=20":                func() error { _, err := c.Runs(ctx, "acme", 20); return err },
-		"/v1/tenants/acme/runs/7?":                      func() error { r, err := c.Run(ctx, "acme", 7); return errors.Join(err, number(r.Run.Number)) },
-		"/v1/tenants/acme/alerts?all=true":              func() error { _, err := c.Alerts(ctx, "acme", true); return err },
-		"/v1/tenants/acme/key?":                         func() error { _, err := c.Key(ctx, "acme"); return err },
-		"/v1/worker-identity?":                          func() error { _, err := c.WorkerIdentity(ctx); return err },
+		"/v1/tenants/acme?":                                     func() error { _, err := c.Tenant(ctx, "acme"); return err },
+		"/v1/tenants/a%2Fb?":                                    func() error { _, err := c.Tenant(ctx, "a/b"); return err },
+		"/v1/tenants/acme/users?limit=500&state=active":         func() error { _, err := c.Users(ctx, "acme", backup.Active, ""); return err },
+		"/v1/tenants/acme/users?after=x%26y&limit=500":          func() error { _, err := c.Users(ctx, "acme", "", "x&y"); return err },
+		"/v1/tenants/acme/problems?limit=500":                   func() error { _, err := c.Problems(ctx, "acme", ""); return err },
+		"/v1/tenants/acme/preview?after=n&limit=500":            func() error { _, err := c.Preview(ctx, "acme", "n"); return err },
+		"/v1/tenants/acme/runs?limit=20":                        func() error { _, err := c.Runs(ctx, "acme", 20); return err },
+		"/v1/tenants/acme/runs/7?":                              func() error { r, err := c.Run(ctx, "acme", 7); return errors.Join(err, number(r.Run.Number)) },
+		"/v1/tenants/acme/alerts?all=true":                      func() error { _, err := c.Alerts(ctx, "acme", true); return err },
+		"/v1/tenants/acme/key?":                                 func() error { _, err := c.Key(ctx, "acme"); return err },
+		"/v1/tenants/acme/key/receipts?after=7&limit=500&run=3": func() error { _, err := c.Receipts(ctx, "acme", "3", "7"); return err },
+		"/v1/worker-identity?":                                  func() error { _, err := c.WorkerIdentity(ctx); return err },
 	} {
 		if err := ask(); err != nil || asked != want {
 			t.Errorf("asked %s, want %s: %v", asked, want, err)

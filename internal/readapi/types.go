@@ -1,7 +1,7 @@
 // Package readapi is what a person may read of a tenant over HTTPS: the wire types of the gateway's read API, and its client.
 //
 // Lists of people, runs and alerts are business data: they stay out of workflow histories and come from the store,
-// through the gateway. Everything is GET, JSON, and needs a bearer token.
+// through the gateway. Everything is GET but the codec, JSON, and needs a bearer token.
 package readapi
 
 import (
@@ -18,8 +18,11 @@ const (
 	RunPath      = "/v1/tenants/{tenant}/runs/{number}" // RunReport
 	AlertsPath   = "/v1/tenants/{tenant}/alerts"        // AlertPage; ?all=true for resolved ones, too
 	KeyPath      = "/v1/tenants/{tenant}/key"           // backup.KeyStatus
+	ReceiptsPath = "/v1/tenants/{tenant}/key/receipts"  // ReceiptPage; ?after= &limit= &run=
 	IdentityPath = "/v1/worker-identity"                // WorkerIdentity
 	HealthPath   = "/healthz"                           // 200 when the store answers; needs no token
+	EncodePath   = "/codec/encode"                      // POST; temporal.api.common.v1.Payloads as JSON, both ways
+	DecodePath   = "/codec/decode"                      // likewise
 )
 
 // TenantReport is what `holdfast status` shows beside the checklist.
@@ -85,7 +88,23 @@ type AlertPage struct {
 	Alerts []backup.Alert `json:"alerts"`
 }
 
-// WorkerIdentity is the public key that connectors pin.
+// ReceiptPage is a page of the log of key receipts in order of their numbers. Next is empty on the last page.
+type ReceiptPage struct {
+	Receipts []ReceiptEntry `json:"receipts"`
+	// Head is the newest signed head of the whole log, as internal/ledger writes it; whoever reads checks it himself.
+	Head []byte `json:"head,omitempty"`
+	Next string `json:"next,omitempty"`
+}
+
+// ReceiptEntry is a receipt with the signed head of the log that ended with it.
+type ReceiptEntry struct {
+	backup.Receipt
+	// Run is the number of the backup run that it was released for; 0 when it was for something else.
+	Run  int64  `json:"run,omitempty"`
+	Head []byte `json:"head,omitempty"`
+}
+
+// WorkerIdentity is the public key that connectors pin, and that heads of receipts are signed by.
 type WorkerIdentity struct {
 	Identity string `json:"identity"` // "ed25519:" and unpadded base64url
 }
@@ -107,4 +126,6 @@ type Profile struct {
 	TemporalNamespace string `json:"temporalNamespace"`
 	WebUI             string `json:"webUI,omitempty"`
 	User              string `json:"user"` // the principal that decisions are made by unless --by says otherwise
+	// PayloadKeys points at the keys of what goes to Temporal (env: or file:); empty asks the gateway to encrypt and decrypt.
+	PayloadKeys backup.SecretRef `json:"payloadKeys,omitempty"`
 }

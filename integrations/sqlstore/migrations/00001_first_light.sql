@@ -123,7 +123,6 @@ CREATE TABLE receipt (
     PRIMARY KEY (tenant, number),
     UNIQUE (tenant, nonce)
 );
-CREATE INDEX receipt_run ON receipt (tenant, run_id);
 
 -- The end of each tenant's log of receipts: how long it is, its newest head, and what the next append needs of the tree.
 CREATE TABLE receipt_log (
