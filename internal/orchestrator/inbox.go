@@ -86,8 +86,7 @@ func (c *Client) awaiting(ctx context.Context, tenant string) ([]*workflow.Workf
 // waitingIn asks one workflow for its tasks and keeps those that wait.
 func (c *Client) waitingIn(ctx context.Context, w *workflow.WorkflowExecutionInfo) ([]Waiting, error) {
 	id := w.GetExecution()
-	at, err := workflows.ParseID(id.GetWorkflowId())
-	if err != nil {
+	if _, err := workflows.ParseID(id.GetWorkflowId()); err != nil {
 		return nil, nil // somebody else's workflow with our attribute
 	}
 	bounded, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -104,7 +103,7 @@ func (c *Client) waitingIn(ctx context.Context, w *workflow.WorkflowExecutionInf
 	var waiting []Waiting
 	for _, t := range tasks {
 		if t.State == backup.Waiting {
-			waiting = append(waiting, Waiting{at.Tenant, id.GetWorkflowId(), id.GetRunId(), t})
+			waiting = append(waiting, Waiting{tenantOf(w), id.GetWorkflowId(), id.GetRunId(), t})
 		}
 	}
 	return waiting, nil
@@ -113,13 +112,23 @@ func (c *Client) waitingIn(ctx context.Context, w *workflow.WorkflowExecutionInf
 // namesOnly is what the visibility store knows of a workflow's waiting tasks.
 func namesOnly(w *workflow.WorkflowExecutionInfo) []backup.Task {
 	var names []string
-	payload := w.GetSearchAttributes().GetIndexedFields()[workflows.AwaitingAttribute.GetName()]
-	_ = converter.GetDefaultDataConverter().FromPayload(payload, &names) // an unreadable value shows no names
+	readAttribute(w, workflows.AwaitingAttribute.GetName(), &names)
 	tasks := make([]backup.Task, len(names))
 	for i, n := range names {
 		tasks[i] = backup.Task{Name: n, Title: n, State: backup.Waiting, Detail: "the worker does not answer, so the details are not known", Hint: "look whether holdfastd is running"}
 	}
 	return tasks
+}
+
+// tenantOf asks the attribute and not the workflow's id, to which a schedule appends the time.
+func tenantOf(w *workflow.WorkflowExecutionInfo) (tenant string) {
+	readAttribute(w, workflows.TenantAttribute.GetName(), &tenant)
+	return tenant
+}
+
+// readAttribute leaves into as it is when the value is missing or unreadable. Attributes are never encrypted: the server searches them.
+func readAttribute(w *workflow.WorkflowExecutionInfo, name string, into any) {
+	_ = converter.GetDefaultDataConverter().FromPayload(w.GetSearchAttributes().GetIndexedFields()[name], into)
 }
 
 // arrange drops a parent's copy of a child's task, because the child takes the decision, and sorts by age.

@@ -41,8 +41,9 @@ type plan struct {
 	memo map[string]any
 }
 
-// EnsureSchedules makes the tenant's backup and import schedules, or changes them in place where the description differs, so that
-// a pause, its note and the history of runs outlive every change. created tells whether one of them was made by this call.
+// EnsureSchedules makes the tenant's schedules (backups, imports, loss drills and, where wanted, rotations of the key), or changes them
+// in place where the description differs, so that a pause, its note and the history of runs outlive every change. created tells
+// whether one of them was made by this call.
 func (c *Client) EnsureSchedules(ctx context.Context, t backup.Tenant, app backup.App) (created bool, err error) {
 	for _, p := range plans(t, app) {
 		made, err := c.ensureSchedule(ctx, p)
@@ -51,7 +52,29 @@ func (c *Client) EnsureSchedules(ctx context.Context, t backup.Tenant, app backu
 		}
 		created = created || made
 	}
-	return created, nil
+	if t.Key.RotateEvery == 0 {
+		err = c.removeSchedule(ctx, workflows.RotateKeyID(t.ID))
+	}
+	return created, err
+}
+
+// EndSchedules stops the clocks of a tenant whose key is gone: there is nothing left to back up into, to drill or to rotate. The backup
+// schedule is paused and not removed, so that its history stays; people are still imported.
+func (c *Client) EndSchedules(ctx context.Context, tenant string, app backup.App, note string) error {
+	err := c.PauseBackups(ctx, tenant, app, note)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return errors.Join(err, c.removeSchedule(ctx, workflows.DrillKeyID(tenant)), c.removeSchedule(ctx, workflows.RotateKeyID(tenant)))
+}
+
+// removeSchedule is content when there is none.
+func (c *Client) removeSchedule(ctx context.Context, id string) error {
+	err := c.classify(ctx, c.temporal.ScheduleClient().GetHandle(ctx, id).Delete(ctx), "the schedule "+id, "")
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 func plans(t backup.Tenant, app backup.App) []plan {
@@ -65,8 +88,9 @@ func plans(t backup.Tenant, app backup.App) []plan {
 		},
 		memo: map[string]any{"about": fmt.Sprintf("Backs up %s of %s. Changed by holdfast apply.", AppTitle(app), named(t))},
 	}
+	all := append([]plan{backups}, keyPlans(t, app)...)
 	if t.Directory.Kind == backup.SCIM {
-		return []plan{backups} // an identity provider pushes; there is nothing to list
+		return all // an identity provider pushes; there is nothing to list
 	}
 	people := plan{
 		id: workflows.ImportID(t.ID, t.Directory.Kind), every: importEvery, offset: importOffset, jitter: maxJitter, tenant: t.ID,
@@ -77,7 +101,36 @@ func plans(t backup.Tenant, app backup.App) []plan {
 		},
 		memo: map[string]any{"about": fmt.Sprintf("Imports the people of %s every day. Changed by holdfast apply.", named(t))},
 	}
-	return []plan{backups, people}
+	return append(all, people)
+}
+
+// keyPlans are the drills and, where wanted, the rotations of the tenant's key.
+func keyPlans(t backup.Tenant, app backup.App) []plan {
+	every := t.Key.DrillEvery.Or(backup.DefaultDrillEvery)
+	drills := plan{
+		id: workflows.DrillKeyID(t.ID), every: every, jitter: min(every/10, maxJitter), tenant: t.ID,
+		action: &client.ScheduleWorkflowAction{
+			Workflow: workflows.DrillKeyName, Args: []any{workflows.DrillKeyInput{Tenant: t.ID}},
+			StaticSummary:         summary("Drill the loss of the key of %s", named(t)),
+			TypedSearchAttributes: attributes(t.ID, app),
+		},
+		memo: map[string]any{"about": fmt.Sprintf("Asks every holder of the key of %s for proof. Changed by holdfast apply.", named(t))},
+	}
+	if t.Key.RotateEvery == 0 {
+		return []plan{drills}
+	}
+	every = time.Duration(t.Key.RotateEvery)
+	rotations := plan{
+		id: workflows.RotateKeyID(t.ID), every: every, jitter: min(every/10, maxJitter), tenant: t.ID,
+		action: &client.ScheduleWorkflowAction{
+			Workflow:              workflows.ChangeKeyName,
+			Args:                  []any{workflows.ChangeKeyInput{Tenant: t.ID, Change: workflows.RotateKey, RequestedBy: BySchedule}},
+			StaticSummary:         summary("Rotate the key of %s", named(t)),
+			TypedSearchAttributes: attributes(t.ID, app),
+		},
+		memo: map[string]any{"about": fmt.Sprintf("Rotates the key of %s. Changed by holdfast apply.", named(t))},
+	}
+	return []plan{drills, rotations}
 }
 
 func (c *Client) ensureSchedule(ctx context.Context, p plan) (created bool, err error) {
@@ -90,7 +143,7 @@ func (c *Client) ensureSchedule(ctx context.Context, p plan) (created bool, err 
 	if !errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
 		return err == nil, err
 	}
-	return false, c.temporal.ScheduleClient().GetHandle(ctx, p.id).Update(ctx, client.ScheduleUpdateOptions{DoUpdate: p.update})
+	return false, c.temporal.ScheduleClient().GetHandle(ctx, p.id).Update(ctx, client.ScheduleUpdateOptions{DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) { return p.update(in, c.codec) }})
 }
 
 func (p plan) spec() client.ScheduleSpec {
@@ -105,9 +158,9 @@ func (p plan) policy() client.SchedulePolicies {
 }
 
 // update replaces spec, policy and action, and keeps the state: whether it is paused, and the note.
-func (p plan) update(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+func (p plan) update(in client.ScheduleUpdateInput, codec converter.PayloadCodec) (*client.ScheduleUpdate, error) {
 	now := in.Description.Schedule
-	if p.holds(now) {
+	if p.holds(now, codec) {
 		return nil, temporal.ErrSkipScheduleUpdate
 	}
 	spec, policy := p.spec(), p.policy()
@@ -115,24 +168,28 @@ func (p plan) update(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, err
 }
 
 // holds tells whether a schedule is as planned already.
-func (p plan) holds(s client.Schedule) bool {
+func (p plan) holds(s client.Schedule, codec converter.PayloadCodec) bool {
 	action, ok := s.Action.(*client.ScheduleWorkflowAction)
 	if !ok || s.Spec == nil || s.Policy == nil {
 		return false
 	}
 	return slices.Equal(s.Spec.Intervals, p.spec().Intervals) && s.Spec.Jitter == p.jitter && *s.Policy == p.policy() &&
 		action.Workflow == p.action.Workflow && action.TaskQueue == p.action.TaskQueue &&
-		action.StaticSummary == p.action.StaticSummary && sameArguments(action.Args, p.action.Args)
+		action.StaticSummary == p.action.StaticSummary && sameArguments(codec, action.Args, p.action.Args)
 }
 
-// sameArguments compares the server's encoded arguments with ours.
-func sameArguments(encoded, ours []any) bool {
+// sameArguments compares the server's encrypted arguments with ours.
+func sameArguments(codec converter.PayloadCodec, encoded, ours []any) bool {
 	want, err := converter.GetDefaultDataConverter().ToPayloads(ours...)
 	if err != nil {
 		return false
 	}
 	return slices.EqualFunc(encoded, want.GetPayloads(), func(have any, want *commonpb.Payload) bool {
-		p, ok := have.(*commonpb.Payload)
-		return ok && proto.Equal(p, want)
+		sealed, ok := have.(*commonpb.Payload)
+		if !ok {
+			return false
+		}
+		opened, err := codec.Decode([]*commonpb.Payload{sealed})
+		return err == nil && proto.Equal(opened[0], want)
 	})
 }

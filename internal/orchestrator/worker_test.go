@@ -26,6 +26,10 @@ func startWorker(t testing.TB, c *orchestrator.Client) worker.Worker {
 	register(workflows.BackUpAppName, backUp)
 	register(workflows.RestoreName, restore)
 	register(workflows.CheckSystemName, check)
+	register(workflows.ChangeKeyName, changeKey)
+	register(workflows.ShredKeyName, shredKey)
+	register(workflows.DrillKeyName, drillKey)
+	register(workflows.EnrollConnectorName, enroll)
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,4 +144,35 @@ func restore(_ workflow.Context, in workflows.RestoreInput) (workflows.RestoreRe
 
 func check(_ workflow.Context, in workflows.CheckSystemInput) (workflows.CheckSystemResult, error) {
 	return workflows.CheckSystemResult{Verdict: backup.Verdict{Code: backup.CodeBadCredential, Detail: string(in.System)}}, nil
+}
+
+func changeKey(ctx workflow.Context, in workflows.ChangeKeyInput) (workflows.ChangeKeyResult, error) {
+	if in.RequestedBy == "eve" {
+		none := func() ([]backup.Task, error) { return nil, nil }
+		if err := workflow.SetQueryHandler(ctx, workflows.TasksQuery, none); err != nil {
+			return workflows.ChangeKeyResult{}, err
+		}
+		return workflows.ChangeKeyResult{}, refuse(backup.CodeUnknownPrincipal, "eve is not an administrator", "ask one")
+	}
+	_, err := board(ctx, backup.TaskKeyChange)
+	return workflows.ChangeKeyResult{From: 1, To: 2, Method: in.Method}, err
+}
+
+func shredKey(ctx workflow.Context, in workflows.ShredKeyInput) (workflows.ShredKeyResult, error) {
+	_, err := board(ctx, backup.TaskShred)
+	return workflows.ShredKeyResult{Report: backup.ShredReport{Tenant: in.Tenant, Reason: in.Reason}}, err
+}
+
+func drillKey(_ workflow.Context, in workflows.DrillKeyInput) (workflows.DrillKeyResult, error) {
+	return workflows.DrillKeyResult{Drill: backup.KeyDrill{Tenant: in.Tenant, Generation: 3, Proofs: []backup.KeyProof{{Holder: "vault", Code: backup.CodeSealed}}}}, nil
+}
+
+// enroll ends with the identity that was presented.
+func enroll(ctx workflow.Context, in workflows.EnrollConnectorInput) (workflows.EnrollConnectorResult, error) {
+	var r workflows.EnrolmentReport
+	workflow.GetSignalChannel(ctx, workflows.PresentedSignal).Receive(ctx, &r)
+	if r.Connector != in.Connector || len(in.SecretHash) != 32 || r.Identity != "ed25519:new" {
+		return workflows.EnrollConnectorResult{}, refuse(backup.CodeDenied, "presented something else", "")
+	}
+	return workflows.EnrollConnectorResult{Holds: 1}, nil
 }

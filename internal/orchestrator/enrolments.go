@@ -1,0 +1,60 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+// EnrolmentRequest asks for the admission of one connector.
+type EnrolmentRequest struct {
+	Tenant, Connector string
+	// SecretHash is the SHA-256 of the token's secret; the token itself stays with whoever made it.
+	SecretHash  []byte
+	Expires     time.Time
+	RequestedBy string
+	// Replace gives up an enrolment of the same connector that is under way; otherwise that is a refusal.
+	Replace bool
+}
+
+// EnrollConnector opens the enrolment. It does not wait: the connector presents the token when somebody has carried it there.
+func (c *Client) EnrollConnector(ctx context.Context, r EnrolmentRequest) error {
+	policy := enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+	if r.Replace {
+		policy = enums.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+	}
+	what := "the enrolment of " + r.Connector
+	_, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: workflows.EnrollConnectorID(r.Tenant, r.Connector), TaskQueue: workflows.TaskQueue,
+		WorkflowIDConflictPolicy:                 policy,
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		StaticSummary:                            summary("Enroll the connector %s of %s", r.Connector, r.Tenant),
+		TypedSearchAttributes:                    attributes(r.Tenant, backup.Microsoft365),
+	}, workflows.EnrollConnectorName, workflows.EnrollConnectorInput{Tenant: r.Tenant, App: backup.Microsoft365, Connector: r.Connector,
+		SecretHash: r.SecretHash, Expires: r.Expires, RequestedBy: r.RequestedBy})
+	if alreadyRuns(err) {
+		return &failure{ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer, Retryable: true,
+			Message: what + " of " + r.Tenant + " is under way",
+			Hint:    "use the token that was printed for it, look at holdfast inbox " + r.Tenant + ", or give it up for a new one: --replace"}}
+	}
+	return c.classify(ctx, err, what, "")
+}
+
+// EnrolmentPresented tells an enrolment that a gateway has seen its token used. An enrolment that has ended meanwhile needs not be told.
+func (c *Client) EnrolmentPresented(ctx context.Context, e backup.Enrolment) error {
+	ctx, cancel := answerBy(ctx)
+	defer cancel()
+	report := workflows.EnrolmentReport{Connector: e.Connector, Identity: e.Identity, At: e.Presented}
+	err := c.temporal.SignalWorkflow(ctx, workflows.EnrollConnectorID(e.Tenant, e.Connector), "", workflows.PresentedSignal, report)
+	err = c.classify(ctx, err, "the enrolment of "+e.Connector, "holdfast connector enroll "+e.Tenant+" --name "+e.Connector)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}

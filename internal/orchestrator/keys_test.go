@@ -1,0 +1,124 @@
+package orchestrator_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/workflows"
+)
+
+// testOneKeyFlow: whatever changes a key waits its turn, and who comes second is told who was first.
+func testOneKeyFlow(t *testing.T, c *orchestrator.Client) {
+	ctx := t.Context()
+	if _, err := c.KeyFlow(ctx, "keys", ""); !errors.Is(err, orchestrator.ErrNotFound) {
+		t.Errorf("before any flow: %v", err)
+	}
+	run := must(c.SwitchKey(ctx, "keys", backup.KeyByKMS, "anna"))(t)
+	f := must(c.KeyFlow(ctx, "keys", run))(t)
+	if f.RunID != run || f.Kind != workflows.ChangeKeyName || !f.Running || len(f.Tasks) != 1 || f.Tasks[0].Name != backup.TaskKeyChange {
+		t.Errorf("%+v", f)
+	}
+	for name, again := range map[string]func() (string, error){
+		"rotate": func() (string, error) { return c.RotateKey(ctx, "keys", "anna") },
+		"rewrap": func() (string, error) { return c.RewrapKey(ctx, "keys", "anna") },
+		"switch": func() (string, error) { return c.SwitchKey(ctx, "keys", backup.KeyByConnector, "anna") },
+		"shred":  func() (string, error) { return c.ShredKey(ctx, "keys", "anna", "the contract ends") },
+	} {
+		if _, err := again(); !errors.Is(err, orchestrator.ErrRefused) || err.Error() != "a change of the key of keys is under way" {
+			t.Errorf("%s beside a switch: %v", name, err)
+		}
+	}
+	must(c.Decide(ctx, "keys", backup.Decision{Task: backup.TaskKeyChange, Action: backup.Retry, By: "anna"}))(t)
+	eventually(t, "the switch ends", func() bool { return !must(c.KeyFlow(ctx, "keys", run))(t).Running })
+	must(c.ShredKey(ctx, "keys", "anna", "the contract ends"))(t)
+	if _, err := c.RotateKey(ctx, "keys", "anna"); !errors.Is(err, orchestrator.ErrRefused) || !strings.HasPrefix(err.Error(), "the shredding of the key") {
+		t.Errorf("beside a shredding: %v", err)
+	}
+	inbox := must(c.Inbox(ctx, "keys"))(t)
+	eventually(t, "the shredding waits in the inbox", func() bool {
+		inbox = must(c.Inbox(ctx, "keys"))(t)
+		return len(inbox) == 1 && inbox[0].Task.Name == backup.TaskShred && inbox[0].Tenant == "keys"
+	})
+}
+
+func testKeyFlowFails(t *testing.T, c *orchestrator.Client) {
+	run := must(c.RotateKey(t.Context(), "keyfails", "eve"))(t)
+	eventually(t, "the rotation fails with its reason", func() bool {
+		f := must(c.KeyFlow(t.Context(), "keyfails", run))(t)
+		return !f.Running && backup.HasCode(f.Err, backup.CodeUnknownPrincipal) && f.Outcome == "Failed"
+	})
+}
+
+func testDrill(t *testing.T, c *orchestrator.Client) {
+	d := must(c.DrillKey(t.Context(), "drill"))(t)
+	if d.Tenant != "drill" || d.OK || len(d.Proofs) != 1 || d.Proofs[0].Code != backup.CodeSealed {
+		t.Errorf("%+v", d)
+	}
+}
+
+// testEnrolment: one at a time for a connector, unless the first is given up; what a gateway saw reaches it.
+func testEnrolment(t *testing.T, c *orchestrator.Client) {
+	ctx := t.Context()
+	r := orchestrator.EnrolmentRequest{Tenant: "enrolls", Connector: "hq", SecretHash: bytes.Repeat([]byte{1}, 32), Expires: time.Now().Add(time.Hour), RequestedBy: "anna"}
+	must(0, c.EnrollConnector(ctx, r))(t)
+	if err := c.EnrollConnector(ctx, r); !errors.Is(err, orchestrator.ErrRefused) {
+		t.Errorf("a second enrolment: %v", err)
+	}
+	r.Replace = true
+	must(0, c.EnrollConnector(ctx, r))(t)
+	seen := backup.Enrolment{Tenant: "enrolls", Connector: "hq", Identity: "ed25519:new", Presented: time.Now()}
+	must(0, c.EnrolmentPresented(ctx, seen))(t)
+	var result workflows.EnrollConnectorResult
+	if err := c.Temporal().GetWorkflow(ctx, workflows.EnrollConnectorID("enrolls", "hq"), "").Get(ctx, &result); err != nil || result.Holds != 1 {
+		t.Errorf("%+v %v", result, err)
+	}
+	if err := c.EnrolmentPresented(ctx, seen); err != nil {
+		t.Errorf("presented after the end: %v", err)
+	}
+}
+
+// testKeySchedules: drills always, rotations where wanted; both are gone when the key is.
+func testKeySchedules(t *testing.T, c *orchestrator.Client) {
+	ctx := t.Context()
+	acme := tenant("keysched")
+	acme.Key.RotateEvery = backup.Duration(90 * 24 * time.Hour)
+	must(c.EnsureSchedules(ctx, acme, app))(t)
+	describe := func(id string) *client.ScheduleDescription {
+		d, err := c.Temporal().ScheduleClient().GetHandle(ctx, id).Describe(ctx)
+		if err != nil {
+			return nil
+		}
+		return d
+	}
+	for id, every := range map[string]time.Duration{workflows.DrillKeyID("keysched"): 7 * 24 * time.Hour, workflows.RotateKeyID("keysched"): 90 * 24 * time.Hour} {
+		d := describe(id)
+		if d == nil {
+			t.Fatalf("there is no schedule %s", id)
+		}
+		s, p := d.Schedule.Spec, d.Schedule.Policy
+		if len(s.Intervals) != 1 || s.Intervals[0].Every != every || s.Jitter != 30*time.Minute || p.Overlap != enums.SCHEDULE_OVERLAP_POLICY_SKIP || p.CatchupWindow != every {
+			t.Errorf("%s: %+v %+v", id, s, p)
+		}
+	}
+	if must(c.EnsureSchedules(ctx, acme, app))(t); describe(workflows.RotateKeyID("keysched")).Info.LastUpdateAt.Unix() > 0 {
+		t.Error("a call without a change updated the rotations")
+	}
+	acme.Key.RotateEvery = 0
+	if must(c.EnsureSchedules(ctx, acme, app))(t); describe(workflows.RotateKeyID("keysched")) != nil {
+		t.Error("the rotations go on although nobody wants them any more")
+	}
+	for range 2 {
+		must(0, c.EndSchedules(ctx, "keysched", app, "the key was shredded"))(t)
+	}
+	if s := must(c.BackupSchedule(ctx, "keysched", app))(t); !s.Paused || s.Note != "the key was shredded" || describe(workflows.DrillKeyID("keysched")) != nil {
+		t.Errorf("after the end of the key: %+v", s)
+	}
+}
