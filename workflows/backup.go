@@ -22,12 +22,18 @@ type backingUp struct {
 	// total is what the shards reported, for the page in the Web UI; the truth is in the store.
 	total activities.ShardResult
 	done  int
+	// next is the shard that is begun next. cause is what went wrong first; stop tells that it stands in the way of all shards.
+	next  int
+	cause *backup.Verdict
+	stop  bool
+	absence
 }
 
 // BackUpApp is one run over one app of one tenant: a shard of accounts an activity, a few at a time. It ends complete only when
 // every count was proved; whatever happens, the run's report is written, also when somebody cancels it.
 func BackUpApp(ctx workflow.Context, in BackUpAppInput) (*BackUpAppResult, error) {
 	r := &backingUp{in: in, speaker: speaker{in.Tenant}}
+	r.listen(ctx)
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
@@ -50,43 +56,63 @@ func (r *backingUp) start(ctx workflow.Context) error {
 	return failure(v)
 }
 
-// key fails the run at once, and clearly, when the key's holder is not there: every shard would fail by itself, later. A store that
-// is away says nothing about the holder, so the look outlasts it.
+// key fails the run at once, and clearly, when the key's holder is not there and not worth waiting for: every shard would fail by
+// itself, later.
 func (r *backingUp) key(ctx workflow.Context) *backup.Verdict {
-	v, err := r.probe(bookkeeping, "Is the key's holder connected?", (*activities.Provisioning)(nil).ObserveKeyHolder, describe(r.in.Tenant, r.in.App))(ctx)
-	switch {
-	case err != nil:
-		return cancelledRun()
-	case v.Passing:
+	v := r.observe(ctx)
+	if v.Passing {
 		return nil
 	}
-	return &v
+	return r.park(ctx, v)
 }
 
 // shards runs them all, a few at a time. One that failed does not keep the others from protecting their accounts, unless it failed for
 // what no retry mends: that stands in the way of all of them.
-func (r *backingUp) shards(ctx workflow.Context) (cause *backup.Verdict) {
-	running, stop := 0, false
-	selector := workflow.NewSelector(ctx)
-	for next := 0; running > 0 || next < r.run.Shards && !stop; {
-		if next < r.run.Shards && running < shardsAtOnce && !stop {
-			selector.AddFuture(r.shard(ctx, next), func(f workflow.Future) {
-				running--
-				failure, final := r.count(ctx, f)
-				if cause == nil {
-					cause = failure
-				}
-				stop = stop || final
-			})
-			next, running = next+1, running+1
-			continue
-		}
-		selector.Select(ctx)
+func (r *backingUp) shards(ctx workflow.Context) *backup.Verdict {
+	lanes := workflow.NewWaitGroup(ctx)
+	for lane := range min(shardsAtOnce, r.run.Shards) {
+		lanes.Add(1)
+		workflow.GoNamed(ctx, fmt.Sprint("lane-", lane), func(ctx workflow.Context) {
+			defer lanes.Done()
+			r.lane(ctx)
+		})
 	}
+	lanes.Wait(ctx)
 	if ctx.Err() != nil {
 		return cancelledRun()
 	}
-	return cause
+	return r.cause
+}
+
+// lane works on one shard after the other.
+func (r *backingUp) lane(ctx workflow.Context) {
+	for !r.stop && r.next < r.run.Shards {
+		number := r.next
+		r.next++
+		cause, final := r.outlast(ctx, number)
+		if r.cause == nil {
+			r.cause = cause
+		}
+		r.stop = r.stop || final
+	}
+}
+
+// outlast runs a shard, again and again as long as it only lacked the key and the key's holder comes back in time. The shards that
+// have their repository open go on meanwhile.
+func (r *backingUp) outlast(ctx workflow.Context, number int) (cause *backup.Verdict, final bool) {
+	for {
+		if r.present(ctx) != nil || r.stop {
+			return nil, r.stop || ctx.Err() != nil // whoever stopped it says why
+		}
+		future := r.shard(ctx, number)
+		err := future.Get(ctx, nil)
+		if ctx.Err() != nil || !lacksKey(err) {
+			return r.count(ctx, future)
+		}
+		if cause := r.park(ctx, VerdictOf(err)); cause != nil {
+			return cause, true
+		}
+	}
 }
 
 func (r *backingUp) shard(ctx workflow.Context, number int) workflow.Future {

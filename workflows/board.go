@@ -26,7 +26,14 @@ type board struct {
 	scope   string
 	heading string
 	// proposed is the description that says who may decide as long as none is stored; nil when the tenant must be.
-	proposed  *backup.Tenant
+	proposed *backup.Tenant
+	// again says how to ask once more, for a workflow that is a request: one that was turned down leaves nothing to mend. Empty for
+	// workflows that bring something about, whose alert stays open until they have.
+	again string
+	// objects refuses a decision for a reason that only this workflow knows; nil when there is none. It only reads.
+	objects func(*backup.Task, backup.Decision) error
+	// parks: nobody tells this workflow that a connector came unless it asks for it.
+	parks     bool
 	self      string // this workflow's id
 	tasks     []*backup.Task
 	followers []string
@@ -333,6 +340,28 @@ func taskTitle(name string) string {
 		return "Many people would be removed"
 	case backup.TaskFirstBackup:
 		return "Backups are scheduled and the first has started"
+	case backup.TaskKeyChange:
+		return "The encryption key is to be changed"
+	case backup.TaskNewKey:
+		return "The next generation of the key can be made and had"
+	case backup.TaskHolders:
+		return "Every connector holds the key"
+	case backup.TaskRewrap:
+		return "The repository opens with the new key"
+	case backup.TaskRetire:
+		return "The replaced key can no longer be had"
+	case backup.TaskConnector:
+		return "Another connector is to hold the key"
+	case backup.TaskShred:
+		return "The key is to be destroyed for ever"
+	case backup.TaskShredToo:
+		return "A second person agrees to the destruction"
+	case backup.TaskShredWait:
+		return "The destruction can still be called off"
+	case backup.TaskDestroy:
+		return "Every holder has destroyed the key"
+	case backup.TaskProof:
+		return "Nothing opens any more, and the report is signed"
 	}
 	return name
 }

@@ -17,6 +17,12 @@ func (b *board) check(d backup.Decision) error {
 	if err := b.task(d.Task).CheckDecision(d); err != nil {
 		return refusal(err)
 	}
+	if b.objects == nil {
+		return nil
+	}
+	if err := b.objects(b.task(d.Task), d); err != nil {
+		return refusal(err)
+	}
 	return nil
 }
 

@@ -33,6 +33,10 @@ type gate struct {
 	asks backup.Verdict
 	// requestedBy may not approve.
 	requestedBy string
+	// until is when the gate opens by itself; zero for gates that do not.
+	until time.Time
+	// quiet gates need nobody: they wait without an alert.
+	quiet bool
 }
 
 // pass returns when the gate is open: the prerequisite holds, was waived, or the approval was given. As long as it is not, the
@@ -52,12 +56,12 @@ func (b *board) pass(ctx workflow.Context, g gate) error {
 		}
 		switch {
 		case t.State == backup.Failed:
-			return b.giveUp(ctx, t)
+			return b.giveUp(ctx, g, t)
 		case t.State == backup.Passing || t.State == backup.Waived:
-			return b.open(ctx, t)
+			return b.open(ctx, g, t)
 		case v.Passing:
 			b.end(t, backup.Passing, v.Detail)
-			return b.open(ctx, t)
+			return b.open(ctx, g, t)
 		}
 		if err := b.wait(ctx, g, t, v); err != nil {
 			return err
@@ -85,10 +89,14 @@ func (b *board) wait(ctx workflow.Context, g gate, t *backup.Task, v backup.Verd
 		switch {
 		case t.State != backup.Waiting, b.nudged && g.look != nil:
 			return nil
+		case !g.until.IsZero() && !now.Before(g.until):
+			b.end(t, backup.Passing, "its time is over")
+			return nil
 		case !now.Before(t.Deadline):
+			t.DecidedBy = "" // whatever was decided before, it did not help
 			b.end(t, backup.Failed, "nobody answered until the deadline: "+t.Detail)
 			return nil
-		case !now.Before(nextReminder(t)):
+		case !g.quiet && !now.Before(nextReminder(t)):
 			t.Reminders++
 			b.raise(ctx, b.taskAlert(t))
 			b.publish(ctx)
@@ -113,13 +121,20 @@ func (b *board) await(ctx workflow.Context, g gate, t *backup.Task, v backup.Ver
 	if now := workflow.Now(ctx); first {
 		t.Since, t.Deadline = now, now.Add(pace.Deadline)
 	}
+	if !g.until.IsZero() {
+		t.Deadline = g.until
+	}
 	t.State, t.Code, t.Detail, t.Hint = backup.Waiting, v.Code, v.Detail, v.Hint
 	t.Actions, t.RequestedBy = g.actions, g.requestedBy
 	t.NextCheck = nextLook(g, t, workflow.Now(ctx))
 	b.publish(ctx)
+	if b.parks && v.Code == backup.CodeNotConnected {
+		b.park(ctx, b.self)
+	}
 
 	kind, subject := b.alertOf(t)
 	switch {
+	case g.quiet:
 	case first:
 		b.raise(ctx, b.taskAlert(t))
 	case kind != oldKind || subject != oldSubject:
@@ -132,7 +147,10 @@ func (b *board) await(ctx workflow.Context, g gate, t *backup.Task, v backup.Ver
 // events, and three timers would cost more for the same.
 func (b *board) sleep(ctx workflow.Context, g gate, t *backup.Task, now time.Time) error {
 	next, why := t.Deadline, "Deadline of "+t.Name
-	if at := nextReminder(t); at.Before(next) {
+	if !g.until.IsZero() {
+		why = "The time of " + t.Name
+	}
+	if at := nextReminder(t); !g.quiet && at.Before(next) {
 		next, why = at, "Remind of "+t.Name
 	}
 	if !t.NextCheck.IsZero() && t.NextCheck.Before(next) {
@@ -158,10 +176,12 @@ func nextReminder(t *backup.Task) time.Time {
 }
 
 // open takes the task off the list of what waits.
-func (b *board) open(ctx workflow.Context, t *backup.Task) error {
+func (b *board) open(ctx workflow.Context, g gate, t *backup.Task) error {
 	if !t.Since.IsZero() {
 		kind, subject := b.alertOf(t)
-		b.resolve(ctx, kind, subject)
+		if !g.quiet {
+			b.resolve(ctx, kind, subject)
+		}
 		t.Since = time.Time{}
 	}
 	t.Code = ""
@@ -169,9 +189,14 @@ func (b *board) open(ctx workflow.Context, t *backup.Task) error {
 	return nil
 }
 
-// giveUp ends the workflow with the task. Its alert stays open: nothing was mended.
-func (b *board) giveUp(ctx workflow.Context, t *backup.Task) error {
+// giveUp ends the workflow with the task. Its alert stays open: nothing was mended. Only a request that was turned down, or that
+// nobody answered, asks nothing of anybody any more.
+func (b *board) giveUp(ctx workflow.Context, g gate, t *backup.Task) error {
 	b.publish(ctx)
+	if b.again != "" && (t.DecidedBy != "" || g.look == nil) {
+		kind, subject := b.alertOf(t)
+		b.resolve(ctx, kind, subject)
+	}
 	code := t.Code
 	if t.DecidedBy != "" {
 		code = backup.CodeNotAllowed
@@ -179,6 +204,9 @@ func (b *board) giveUp(ctx workflow.Context, t *backup.Task) error {
 	hint := "apply the tenant again when this can be mended"
 	if t.Name == backup.TaskRemovals {
 		hint = "nothing was changed; holdfast users import " + b.tenant + " asks again"
+	}
+	if b.again != "" {
+		hint = b.again
 	}
 	return failure(backup.Verdict{Code: code, Fault: backup.FaultCustomer, Detail: t.Name + ": " + t.Detail, Hint: hint})
 }

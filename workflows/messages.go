@@ -64,18 +64,30 @@ type ChangeKeyInput struct {
 	Resume      *KeyChangeBoard
 }
 
-// KeyChangeBoard is a change under way.
+// KeyChangeBoard is a change under way that can still be undone.
 type KeyChangeBoard struct {
-	From, To    int
-	Method      backup.KeyMethod
-	RetireAfter time.Time
-	Board       TaskBoard
+	From, To int
+	Method   backup.KeyMethod
+	// Tried: the next generation may have been made. Undoing is why it is being given up; nil when it is not.
+	Tried   bool
+	Undoing *backup.Verdict
+	Board   TaskBoard
 }
 
 // ChangeKeyResult is what stands afterwards.
 type ChangeKeyResult struct {
 	From, To int
 	Method   backup.KeyMethod
+}
+
+// RetireKeyLaterInput waits until a replaced generation need not be had any more, and retires it then.
+type RetireKeyLaterInput struct {
+	Tenant      string
+	Generation  int
+	RetireAfter time.Time
+	// Due: its time is over; set by continue-as-new.
+	Due    bool
+	Resume *TaskBoard
 }
 
 // ShredKeyInput starts ShredKey under ProvisionKeyID.
@@ -91,7 +103,9 @@ type ShredBoard struct {
 	Report backup.ShredReport
 	// Until is when the time to call it off ends; zero before the second approval.
 	Until time.Time
-	Board TaskBoard
+	// Destroyed: every holder has confirmed, or was waived.
+	Destroyed bool
+	Board     TaskBoard
 }
 
 // ShredKeyResult is the signed report.
@@ -141,6 +155,18 @@ type WatchConnectorsInput struct {
 	Reports []ConnectorReport
 	// Lost is since when no connector is connected; Raised is when the alert was last raised. Zero: neither.
 	Lost, Raised time.Time
+	// Comings tell who comes and goes; Woken is when those who wait were last told. Parked are workflows that want to be told, too.
+	Comings []Coming
+	Woken   time.Time
+	Parked  []string
+}
+
+// Coming is when a connector connected lately: a few times, oldest first.
+type Coming struct {
+	Connector string
+	Times     []time.Time
+	// Unsteady: people were told that it comes and goes.
+	Unsteady bool
 }
 
 // ImportPeopleInput starts an import.

@@ -6,6 +6,7 @@ package workflows
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.temporal.io/sdk/temporal"
@@ -29,6 +30,7 @@ const (
 	ShredKeyName        = "ShredKey"
 	DrillKeyName        = "DrillKey"
 	EnrollConnectorName = "EnrollConnector"
+	RetireKeyLaterName  = "RetireKeyLater"
 )
 
 // Messages every workflow with tasks understands.
@@ -55,6 +57,8 @@ const (
 	ConnectorSignal = "connector"
 	// ConnectorsQuery returns []ConnectorReport: the latest of each connector.
 	ConnectorsQuery = "connectors"
+	// ParkedSignal carries the id of a workflow that waits for a connector: it is told once, by RecheckSignal, when one connected.
+	ParkedSignal = "parked"
 )
 
 // PresentedSignal tells EnrollConnector that its token was used; it carries an EnrolmentReport.
@@ -101,13 +105,22 @@ func DrillKeyID(tenant string) string { return "drill/" + tenant }
 // tenant's key, so that two changes never run at once.
 func RotateKeyID(tenant string) string { return "rotate/" + tenant }
 
+// RetireKeyID is one per replaced generation. It is not ProvisionKeyID, because it waits for days in which the key may change again.
+func RetireKeyID(tenant string, generation int) string {
+	return fmt.Sprintf("retire/%s/%d", tenant, generation)
+}
+
 // EnrollConnectorID is one per tenant and connector.
 func EnrollConnectorID(tenant, connector string) string {
 	return fmt.Sprintf("enroll/%s/%s", tenant, connector)
 }
 
-// ID is a workflow id, read back. Rest is the app, directory, request or system; empty for ids of two parts.
+// ID is a workflow id, read back. Rest is the app, directory, request, system, generation or connector,
+// or the time of a scheduled one; empty for other ids of two parts.
 type ID struct{ Kind, Tenant, Rest string }
+
+// scheduledAt is the time that a schedule appends to the ids of what it starts; no tenant's id ends like it.
+var scheduledAt = regexp.MustCompile(`-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
 
 // ParseID is the inverse of the functions above.
 func ParseID(id string) (ID, error) {
@@ -116,8 +129,11 @@ func ParseID(id string) (ID, error) {
 		return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)
 	}
 	tenant, rest, _ := strings.Cut(rest, "/")
+	if at := scheduledAt.FindStringIndex(tenant); at != nil {
+		tenant, rest = tenant[:at[0]], tenant[at[0]+1:]
+	}
 	switch kind {
-	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll":
+	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "retire":
 		return ID{kind, tenant, rest}, nil
 	}
 	return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)

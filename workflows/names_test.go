@@ -17,6 +17,11 @@ func TestIDsAreReadBack(t *testing.T) {
 		CheckID("acme", string(CheckAppSystem)):  {"check", "acme", "app"},
 		"backup/acme/microsoft365-2026-11-23T1Z": {"backup", "acme", "microsoft365-2026-11-23T1Z"},
 		"import/acme/ldap-2026-11-23T03:00:00Z":  {"import", "acme", "ldap-2026-11-23T03:00:00Z"},
+		"drill/acme-2026-11-23T03:00:00Z":        {"drill", "acme", "2026-11-23T03:00:00Z"},
+		DrillKeyID("a-2026-11-23"):               {"drill", "a-2026-11-23", ""},
+		"rotate/acme-2-2026-11-23T03:00:00Z":     {"rotate", "acme-2", "2026-11-23T03:00:00Z"},
+		RetireKeyID("acme", 3):                   {"retire", "acme", "3"},
+		EnrollConnectorID("acme", "hq"):          {"enroll", "acme", "hq"},
 		RestoreID("acme", "a/b"):                 {"restore", "acme", "a/b"},
 	} {
 		if got, err := ParseID(id); err != nil || got != want {

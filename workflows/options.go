@@ -48,6 +48,12 @@ var (
 		StartToCloseTimeout: 2 * time.Minute,
 		RetryPolicy:         backoff(2*time.Second, 30*time.Second, 4),
 	}
+	// undoing gives up a generation of the key that is not in use. It outlasts a store that is away, because nobody can do it by hand.
+	undoing = workflow.ActivityOptions{
+		StartToCloseTimeout:    2 * time.Minute,
+		ScheduleToCloseTimeout: 24 * time.Hour,
+		RetryPolicy:            backoff(2*time.Second, time.Minute, 0),
+	}
 	// listing reads a whole directory. A heartbeat comes with every page, and no directory takes a minute for one. Every
 	// attempt lists from the start; six of them stretch over some ten minutes, and the next import is scheduled anyway.
 	listing = workflow.ActivityOptions{

@@ -28,6 +28,19 @@ func (s speaker) resolve(ctx workflow.Context, kind backup.AlertKind, subject st
 	}
 }
 
+// park asks the watch over the tenant's connectors to send a recheck to the workflow id when one connects. Nobody waits for the answer:
+// whoever waits for a connector also looks by itself.
+func (s speaker) park(ctx workflow.Context, id string) {
+	workflow.SignalExternalWorkflow(ctx, WatchConnectorsID(s.tenant), "", ParkedSignal, id)
+}
+
+// plan reads what the tenant's description says about its key.
+func (s speaker) plan(ctx workflow.Context) (plan activities.KeyPlanResult, err error) {
+	calls := calling(ctx, bookkeeping, s.tenant, "What is said about the key?")
+	err = workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).PlanKey, describe(s.tenant, "")).Get(calls, &plan)
+	return plan, failed(ctx, err)
+}
+
 // keyAlert tells which alert a failure of key custody raises, and whether it is one.
 func keyAlert(c backup.Code) (backup.AlertKind, bool) {
 	switch c {

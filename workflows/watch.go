@@ -18,6 +18,13 @@ const (
 	damping = 10 * time.Second
 	// maxConnectors bounds what is kept. A tenant's file pins its connectors, and few have more than three.
 	maxConnectors = 100
+	// maxParked bounds who may ask to be told of a connector; a tenant has a few runs and enrolments at a time.
+	maxParked = 100
+	// A connector that connects more than flapLimit times within flapWindow is unsteady. It is alerted once, until it was steady for as
+	// long; being away for less than that is no news of its own then, and who waits for it is told every wakeDistance at most.
+	flapLimit    = 5
+	flapWindow   = 10 * time.Minute
+	wakeDistance = time.Minute
 )
 
 // watch is the entity of a tenant's connectors.
@@ -25,6 +32,7 @@ type watch struct {
 	in WatchConnectorsInput
 	speaker
 	reports workflow.ReceiveChannel
+	parked  workflow.ReceiveChannel
 	// arrived: a connector connected, so what waits for one should look again.
 	arrived bool
 	// stranger: the connector that arrived was not known before, so an alert may be open that was not raised here.
@@ -42,13 +50,15 @@ func WatchConnectors(ctx workflow.Context, in WatchConnectorsInput) error {
 	}
 	w.reports = workflow.GetSignalChannelWithOptions(ctx, ConnectorSignal, workflow.SignalChannelOptions{
 		Description: "Sent by gateways: a connector connected or was lost."})
+	w.parked = workflow.GetSignalChannelWithOptions(ctx, ParkedSignal, workflow.SignalChannelOptions{
+		Description: "Sent by workflows that wait for a connector: the id to send a recheck to when one connects."})
 	for ctx.Err() == nil {
 		w.listen()
 		w.act(ctx)
-		if w.reports.Len() > 0 {
+		if w.heard() {
 			continue // they arrived while an alert was being raised
 		}
-		if ctx.Err() == nil && workflow.GetInfo(ctx).GetContinueAsNewSuggested() { // a cancellation does not carry over
+		if ctx.Err() == nil && !w.arrived && workflow.GetInfo(ctx).GetContinueAsNewSuggested() { // a cancellation does not carry over
 			return workflow.NewContinueAsNewError(ctx, WatchConnectorsName, w.in)
 		}
 		w.sleep(ctx)
@@ -56,8 +66,19 @@ func WatchConnectors(ctx workflow.Context, in WatchConnectorsInput) error {
 	return ctx.Err()
 }
 
-// listen takes all reports that are there.
+func (w *watch) heard() bool { return w.reports.Len() > 0 || w.parked.Len() > 0 }
+
+// listen takes everything that was sent.
 func (w *watch) listen() {
+	for {
+		var id string
+		if !w.parked.ReceiveAsync(&id) {
+			break
+		}
+		if id != "" && !slices.Contains(w.in.Parked, id) && len(w.in.Parked) < maxParked {
+			w.in.Parked = append(w.in.Parked, id)
+		}
+	}
 	for {
 		var r ConnectorReport
 		if !w.reports.ReceiveAsync(&r) {
@@ -82,12 +103,56 @@ func (w *watch) take(r ConnectorReport) {
 		return
 	}
 	if r.Connected {
+		w.came(r)
 		w.arrived, w.stranger = true, w.stranger || !known
 	}
 }
 
+// came notes when a connector connected.
+func (w *watch) came(r ConnectorReport) {
+	i, known := slices.BinarySearchFunc(w.in.Comings, r.Connector, func(c Coming, name string) int { return cmp.Compare(c.Connector, name) })
+	if !known {
+		w.in.Comings = slices.Insert(w.in.Comings, i, Coming{Connector: r.Connector})
+	}
+	c := &w.in.Comings[i]
+	c.Times = append(c.Times, r.At)
+	c.Times = c.Times[max(0, len(c.Times)-flapLimit-1):]
+}
+
+// steadyAt is when a connector that comes and goes will have been steady for long enough.
+func (c Coming) steadyAt() time.Time { return c.Times[len(c.Times)-1].Add(flapWindow) }
+
+// flaps tells whether a connector has lately come too often.
+func (c Coming) flaps(now time.Time) bool {
+	return len(c.Times) > flapLimit && c.Times[len(c.Times)-1].Sub(c.Times[0]) <= flapWindow && now.Before(c.steadyAt())
+}
+
+// steady alerts once of each connector that comes and goes, and resolves that when it has stayed as it is for a while.
+func (w *watch) steady(ctx workflow.Context) {
+	now := workflow.Now(ctx)
+	for i := range w.in.Comings {
+		c := &w.in.Comings[i]
+		switch {
+		case !c.Unsteady && c.flaps(now):
+			c.Unsteady = true
+			w.raise(ctx, backup.Alert{Kind: backup.AlertFlapping, Subject: c.Connector,
+				Message: fmt.Sprintf("the connector %s of %s connected %d times within %s", c.Connector, w.in.Tenant, len(c.Times), c.Times[len(c.Times)-1].Sub(c.Times[0]).Round(time.Second)),
+				Hint:    "see the connector's log: it is restarted again and again, its network breaks, or two machines run under one identity"})
+		case c.Unsteady && !now.Before(c.steadyAt()):
+			c.Unsteady = false
+			w.resolve(ctx, backup.AlertFlapping, c.Connector)
+		}
+	}
+}
+
+// unsteady tells whether any connector comes and goes.
+func (w *watch) unsteady() bool {
+	return slices.ContainsFunc(w.in.Comings, func(c Coming) bool { return c.Unsteady })
+}
+
 // act does what the present state asks for. It looks at the state and not at single reports, so a burst of them costs no more than one.
 func (w *watch) act(ctx workflow.Context) {
+	w.steady(ctx)
 	now := workflow.Now(ctx)
 	switch connected := slices.ContainsFunc(w.in.Reports, func(r ConnectorReport) bool { return r.Connected }); {
 	case len(w.in.Reports) == 0:
@@ -105,37 +170,67 @@ func (w *watch) act(ctx workflow.Context) {
 			Message: fmt.Sprintf("no connector of %s is connected since %s", w.in.Tenant, day(w.in.Lost)),
 			Hint:    "start holdfastd connector in the customer's network, or see its log; backups fail until then"})
 	}
-	if w.arrived {
-		w.arrived = false
+	if w.arrived && !now.Before(w.wakeAt()) {
+		w.arrived, w.in.Woken = false, now
 		w.wake(ctx)
 	}
 	workflow.SetCurrentDetails(ctx, w.markdown())
 }
 
-// wake tells what may be waiting for a connector to look again. Most of the time nothing is, and the signals reach nobody.
+// wake tells what may be waiting for a connector to look again. Most of the time nothing is, and the signals reach nobody. Who asked to
+// be told is told once.
 func (w *watch) wake(ctx workflow.Context) {
-	for _, id := range []string{ProvisionKeyID(w.in.Tenant), OnboardID(w.in.Tenant, w.in.App)} {
+	for _, id := range slices.Concat([]string{ProvisionKeyID(w.in.Tenant), OnboardID(w.in.Tenant, w.in.App)}, w.in.Parked) {
 		workflow.SignalExternalWorkflow(ctx, id, "", RecheckSignal, "a connector of "+w.in.Tenant+" connected")
 	}
+	w.in.Parked = nil
+}
+
+// wakeAt is when those who wait may be told again.
+func (w *watch) wakeAt() time.Time {
+	if !w.unsteady() {
+		return time.Time{}
+	}
+	return w.in.Woken.Add(wakeDistance)
 }
 
 // due is when the alert is to be raised next, while no connector is connected.
 func (w *watch) due() time.Time {
-	if w.in.Raised.IsZero() {
-		return w.in.Lost.Add(damping)
+	switch {
+	case !w.in.Raised.IsZero():
+		return w.in.Raised.Add(pace.Reminder)
+	case w.unsteady():
+		return w.in.Lost.Add(flapWindow)
 	}
-	return w.in.Raised.Add(pace.Reminder)
+	return w.in.Lost.Add(damping)
 }
 
-// sleep waits for the next report, or until the alert is due.
+// sleep waits for the next report, or until something is due.
 func (w *watch) sleep(ctx workflow.Context) {
-	heard := func() bool { return w.reports.Len() > 0 }
-	if w.in.Lost.IsZero() {
-		_ = workflow.Await(ctx, heard)
+	var next time.Time
+	summary := ""
+	sooner := func(at time.Time, why string) {
+		if next.IsZero() || at.Before(next) {
+			next, summary = at, why
+		}
+	}
+	if !w.in.Lost.IsZero() {
+		sooner(w.due(), "Alert: Not Connected")
+	}
+	for _, c := range w.in.Comings {
+		if c.Unsteady {
+			sooner(c.steadyAt(), "Is "+c.Connector+" steady?")
+		}
+	}
+	if w.arrived {
+		sooner(w.wakeAt(), "Tell who waits for a connector")
+	}
+	if next.IsZero() {
+		_ = workflow.Await(ctx, w.heard)
 		return
 	}
-	options := workflow.AwaitOptions{Timeout: w.due().Sub(workflow.Now(ctx)), TimerOptions: workflow.TimerOptions{Summary: "Alert: Not Connected"}}
-	_, _ = workflow.AwaitWithOptions(ctx, options, heard)
+	options := workflow.AwaitOptions{Timeout: next.Sub(workflow.Now(ctx)), TimerOptions: workflow.TimerOptions{Summary: summary}}
+	_, _ = workflow.AwaitWithOptions(ctx, options, w.heard)
 }
 
 func (w *watch) markdown() string {

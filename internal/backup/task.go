@@ -38,6 +38,7 @@ const (
 	TaskShredToo  = "shred-too"  // approval of a second one
 	TaskShredWait = "shred-wait" // the time in which a shredding can be called off
 	TaskDestroy   = "destroy"    // every holder has destroyed it
+	TaskProof     = "proof"      // nothing opens with it any more, and the report is signed
 )
 
 // Action is what a person decides about a task.
