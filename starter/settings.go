@@ -43,6 +43,7 @@ func (p *program) settings() (settings, error) {
 	}
 	for name, field := range map[string]*string{
 		"HOLDFAST_GATEWAY": &s.Gateway, "HOLDFAST_CA_FILE": &s.CAFile, "HOLDFAST_TOKEN_FILE": &s.TokenFile, "HOLDFAST_USER": &s.User,
+		"HOLDFAST_PAYLOAD_KEYS": (*string)(&s.PayloadKeys),
 	} {
 		if v := p.getenv(name); v != "" {
 			*field = v

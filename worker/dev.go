@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/converter"
 	"go.uber.org/zap"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -38,6 +40,7 @@ The command line ('holdfast') finds this Holdfast by the file client.json in the
 	}
 	s.stateFlags(cmd)
 	s.storeFlags(cmd)
+	s.temporalFlags(cmd)
 	s.workerFlags(cmd)
 	s.gatewayFlags(cmd, "127.0.0.1:8443")
 	cmd.Flags().IntVar(&ports.temporal, "temporal-port", 7233, "Temporal's gRPC port (0: any free one)")
@@ -67,27 +70,37 @@ func runDev(ctx context.Context, s settings, temporalPort, uiPort int) error {
 	user := localUser()
 	p.local = []backup.Principal{{Name: user, Role: backup.CloudAdmin}}
 
-	profile, stopTemporal, err := startTemporal(ctx, s, log, temporalPort, uiPort)
+	if err := s.ensurePayloadKeys(); err != nil {
+		return err
+	}
+	codec, err := s.openCodec(ctx)
+	if err != nil {
+		return err
+	}
+	profile, stopTemporal, err := startTemporal(ctx, s, log, codec, temporalPort, uiPort)
 	if err != nil {
 		return err
 	}
 	defer stopTemporal()
-	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Profile: profile, Logger: sdkLogger(log)}); err != nil {
+	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Profile: profile, Codec: codec, Logger: sdkLogger(log)}); err != nil {
 		return err
 	}
 	if err := p.temporal.CheckNamespace(ctx, true); err != nil {
 		return err
 	}
-	g, err := p.newGateway()
+	g, err := p.newGateway(codec)
 	if err != nil {
 		return err
 	}
 	profile.Gateway, profile.CAFile, profile.TokenFile, profile.User = g.url(), s.Certificate, s.Token, user
+	if strings.HasPrefix(s.PayloadKeys, "file:") { // other references may mean nothing to a command line
+		profile.PayloadKeys = backup.SecretRef(s.PayloadKeys)
+	}
 	return p.runTogether(ctx, g, func() error { return writeProfile(s, profile) })
 }
 
-// startTemporal starts the server, unless the environment names one. The profile says where it is.
-func startTemporal(ctx context.Context, s settings, log *zap.Logger, port, uiPort int) (readapi.Profile, func(), error) {
+// startTemporal starts the server, unless the environment names one. The profile says where it is. Its Web UI shows decoded values.
+func startTemporal(ctx context.Context, s settings, log *zap.Logger, codec converter.PayloadCodec, port, uiPort int) (readapi.Profile, func(), error) {
 	if named, err := namedTemporal(); err != nil || named.TemporalAddress != "" {
 		return named, func() {}, err
 	}
@@ -95,10 +108,16 @@ func startTemporal(ctx context.Context, s settings, log *zap.Logger, port, uiPor
 	if err != nil {
 		return readapi.Profile{}, nil, err
 	}
-	server, err := devserver.Start(ctx, devserver.Options{Database: filepath.Join(s.State, temporalFile), Port: port, UIPort: uiPort, Log: file})
+	local, err := startLocalCodec(codec)
 	if err != nil {
+		return readapi.Profile{}, nil, errors.Join(err, file.Close())
+	}
+	server, err := devserver.Start(ctx, devserver.Options{Database: filepath.Join(s.State, temporalFile), Port: port, UIPort: uiPort, Codec: local.endpoint, Log: file})
+	if err != nil {
+		local.close()
 		return readapi.Profile{}, nil, errors.Join(&backup.Error{Code: backup.CodeUnreachable, Fault: backup.FaultOurs, Message: "Temporal did not start", Hint: "is the port in use? --temporal-port 0 --ui-port 0 take free ones; see " + file.Name(), Cause: err}, file.Close())
 	}
+	local.allow(server.WebUI)
 	log.Info("Temporal is up", zap.String("address", server.Address), zap.String("webUI", server.WebUI))
 	ctx, stopping := context.WithCancel(ctx)
 	go func() {
@@ -108,7 +127,7 @@ func startTemporal(ctx context.Context, s settings, log *zap.Logger, port, uiPor
 		}
 	}()
 	return readapi.Profile{TemporalAddress: server.Address, TemporalNamespace: server.Namespace, WebUI: server.WebUI},
-		func() { stopping(); server.Stop(); file.Close() }, nil
+		func() { stopping(); server.Stop(); local.close(); file.Close() }, nil
 }
 
 // namedTemporal is the server that TEMPORAL_* or a profile file that it asks for names, by the same rules by which Dial goes there;

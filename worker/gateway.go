@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/converter"
 	"go.uber.org/zap"
 
 	"github.com/holdfast-backup/holdfast/integrations/connector"
@@ -32,6 +33,7 @@ func newGatewayCommand() *cobra.Command {
 	}
 	s.stateFlags(cmd)
 	s.storeFlag(cmd)
+	s.temporalFlags(cmd)
 	s.gatewayFlags(cmd, "127.0.0.1:8443")
 	return cmd
 }
@@ -49,10 +51,14 @@ func runGateway(ctx context.Context, s settings) error {
 		return err
 	}
 	defer p.close()
-	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Logger: sdkLogger(log)}); err != nil {
+	codec, err := s.openCodec(ctx)
+	if err != nil {
 		return err
 	}
-	g, err := p.newGateway()
+	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Codec: codec, Logger: sdkLogger(log)}); err != nil {
+		return err
+	}
+	g, err := p.newGateway(codec)
 	if err != nil {
 		return err
 	}
@@ -69,7 +75,7 @@ type gateway struct {
 }
 
 // newGateway listens, but does not serve yet.
-func (p *parts) newGateway() (*gateway, error) {
+func (p *parts) newGateway(codec converter.PayloadCodec) (*gateway, error) {
 	cert, err := p.settings.ensureCertificate()
 	if err != nil {
 		return nil, err
@@ -87,6 +93,7 @@ func (p *parts) newGateway() (*gateway, error) {
 	mux := http.NewServeMux()
 	mux.Handle(connector.PathPrefix, g.connector)
 	(&reader{store: p.store, identity: p.identity, token: token}).routes(mux)
+	newCodecServer(codec, byToken(token), p.settings.UIOrigins...).routes(mux, "/codec/")
 	g.server = &http.Server{
 		Handler:           mux,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},

@@ -84,7 +84,7 @@ temporal command line.`,
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newDev(), newRun(), newGatewayCommand(), newConnector(), newIdentity())
+	root.AddCommand(newDev(), newRun(), newGatewayCommand(), newConnector(), newIdentity(), newPayloadKey())
 	return root
 }
 

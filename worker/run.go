@@ -38,6 +38,7 @@ func newRun() *cobra.Command {
 	}
 	s.stateFlags(cmd)
 	s.storeFlags(cmd)
+	s.temporalFlags(cmd)
 	s.workerFlags(cmd)
 	return cmd
 }
@@ -55,7 +56,11 @@ func runWorker(ctx context.Context, s settings) error {
 		return err
 	}
 	defer p.close()
-	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Logger: sdkLogger(log)}); err != nil {
+	codec, err := s.openCodec(ctx)
+	if err != nil {
+		return err
+	}
+	if p.temporal, err = orchestrator.Dial(ctx, orchestrator.Options{Codec: codec, Logger: sdkLogger(log)}); err != nil {
 		return err
 	}
 	if err := p.temporal.CheckNamespace(ctx, false); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +20,10 @@ type settings struct {
 	Listen       string // the gateway's host:port
 	Certificate  string // PEM; the gateway's
 	CertKey      string
-	Token        string // file with the read API's bearer token
-	LogFormat    string // console or json
+	Token        string   // file with the read API's bearer token
+	PayloadKeys  string   // reference to the keys of what goes to Temporal
+	UIOrigins    []string // pages that may have payloads decoded
+	LogFormat    string   // console or json
 	LogLevel     string
 }
 
@@ -32,6 +35,7 @@ const (
 	certificateFile  = "gateway.pem"
 	certKeyFile      = "gateway.key"
 	tokenFile        = "read.token"
+	payloadKeysFile  = "payload-keys.json"
 	clientFile       = "client.json"
 	temporalFile     = "temporal.db"
 	temporalLogFile  = "temporal.log"
@@ -70,6 +74,11 @@ func (s *settings) storeFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.Store, "store", os.Getenv("HOLDFAST_STORE"), "the store as sqlite:///path (HOLDFAST_STORE; default: below --state)")
 }
 
+// temporalFlags are of whoever talks to Temporal.
+func (s *settings) temporalFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.PayloadKeys, "payload-keys", os.Getenv("HOLDFAST_PAYLOAD_KEYS"), "keys of what goes to Temporal: file:/path, env:NAME or vault:path#field (HOLDFAST_PAYLOAD_KEYS; default: payload-keys.json below --state)")
+}
+
 func (s *settings) workerFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.Repositories, "repositories", os.Getenv("HOLDFAST_REPOSITORIES"), "folder of the tenants' repositories (HOLDFAST_REPOSITORIES; default: below --state)")
 }
@@ -79,6 +88,7 @@ func (s *settings) gatewayFlags(cmd *cobra.Command, listen string) {
 	f.StringVar(&s.Listen, "listen", listen, "the gateway's host:port (port 0: any free one)")
 	f.StringVar(&s.Certificate, "certificate", os.Getenv("HOLDFAST_CERTIFICATE"), "PEM file of the gateway's certificate (default: below --state, made when absent)")
 	f.StringVar(&s.CertKey, "certificate-key", os.Getenv("HOLDFAST_CERTIFICATE_KEY"), "PEM file of its private key")
+	f.StringSliceVar(&s.UIOrigins, "ui-origin", splitList(os.Getenv("HOLDFAST_UI_ORIGINS")), "page whose Web UI may show decoded values, as https://temporal.example:8080 (may be repeated; HOLDFAST_UI_ORIGINS, with commas)")
 	f.StringVar(&s.Token, "read-token", os.Getenv("HOLDFAST_READ_TOKEN_FILE"), "file of the bearer token for reading (default: below --state, made when absent)")
 }
 
@@ -104,5 +114,13 @@ func (s *settings) complete() error {
 	if s.Store == "" {
 		s.Store = "sqlite://" + filepath.Join(s.State, storeFile)
 	}
-	return nil
+	if s.PayloadKeys == "" {
+		s.PayloadKeys = "file:" + filepath.Join(s.State, payloadKeysFile)
+	}
+	return checkOrigins(s.UIOrigins)
+}
+
+// splitList splits at commas; of nothing it makes nothing.
+func splitList(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }

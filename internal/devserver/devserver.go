@@ -34,6 +34,8 @@ type Options struct {
 	Database string
 	// Port and UIPort are TCP ports on loopback; 0 takes any free one. UIPort -1 starts no Web UI.
 	Port, UIPort int
+	// Codec is the endpoint by which the Web UI decodes values (https://docs.temporal.io/codec-server); empty: none.
+	Codec string
 	// MetricsPort serves Prometheus metrics; 0: none.
 	MetricsPort int
 	// Log receives the server's own log lines (errors only). Nil discards them.
@@ -84,7 +86,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	cmd := exec.Command(o.Binary, "-db", o.Database, "-port", strconv.Itoa(o.Port), "-ui-port", strconv.Itoa(o.UIPort), "-metrics-port", strconv.Itoa(o.MetricsPort))
+	cmd := exec.Command(o.Binary, "-db", o.Database, "-port", strconv.Itoa(o.Port), "-ui-port", strconv.Itoa(o.UIPort), "-metrics-port", strconv.Itoa(o.MetricsPort),
+		"-codec", o.Codec)
 	cmd.Stderr = o.Log
 	// Its own process group: a Ctrl-C on the terminal is for the parent, which stops the server last.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

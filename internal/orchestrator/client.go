@@ -7,9 +7,11 @@ import (
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/payload"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 )
 
@@ -27,6 +29,8 @@ type Options struct {
 	Logger log.Logger
 	// Identity shows in histories as who started or signalled; empty takes the SDK's process@host.
 	Identity string
+	// Codec encrypts what goes to Temporal and decrypts what comes from there. Nil: Profile.PayloadKeys, else Profile.Gateway.
+	Codec converter.PayloadCodec
 	// Env replaces the process's environment in tests.
 	Env envconfig.EnvLookup
 }
@@ -34,15 +38,23 @@ type Options struct {
 // Client is a connection to one namespace. It may be used concurrently.
 type Client struct {
 	temporal  client.Client
+	codec     converter.PayloadCodec
 	namespace string
 	address   string
 }
 
-// Dial connects and makes sure that somebody answers. The error is ErrUnreachable or a bad configuration.
+// Dial connects and makes sure that somebody answers. Everything that the connection carries is encrypted. The error is ErrUnreachable or
+// a bad configuration.
 func Dial(ctx context.Context, o Options) (*Client, error) {
 	opts, err := o.ClientOptions()
 	if err != nil {
 		return nil, err
+	}
+	codec, noCodec := o.codec(ctx)
+	if noCodec == nil {
+		if err := payload.Encrypt(&opts, codec); err != nil {
+			return nil, err
+		}
 	}
 	opts.ConnectionOptions.GetSystemInfoTimeout = DialTimeout
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
@@ -51,12 +63,11 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, unreachable(opts.HostPort, err)
 	}
-	return &Client{temporal: c, namespace: opts.Namespace, address: opts.HostPort}, nil
-}
-
-// New wraps a connection that the caller keeps and closes; address is only shown in errors.
-func New(c client.Client, namespace, address string) *Client {
-	return &Client{temporal: c, namespace: namespace, address: address}
+	if noCodec != nil { // said only now: that nobody runs there is what a person should hear first
+		c.Close()
+		return nil, noCodec
+	}
+	return &Client{temporal: c, codec: codec, namespace: opts.Namespace, address: opts.HostPort}, nil
 }
 
 // Temporal is the connection itself, for a worker to poll on.
@@ -66,7 +77,12 @@ func (c *Client) Temporal() client.Client { return c.temporal }
 func (c *Client) Namespace() string { return c.namespace }
 
 // Close ends a connection that Dial made.
-func (c *Client) Close() { c.temporal.Close() }
+func (c *Client) Close() {
+	c.temporal.Close()
+	if g, remote := c.codec.(gatewayCodec); remote {
+		g.client.Close()
+	}
+}
 
 // ClientOptions resolves the connection's settings: TEMPORAL_* first, then the Profile, then Temporal's profile file
 // (https://docs.temporal.io/develop/environment-configuration), then Temporal's defaults. The file stands above the Profile only

@@ -5,9 +5,11 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/devserver"
 	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/internal/payload"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 )
 
@@ -44,10 +46,15 @@ func (e env) Environ() []string {
 
 func (e env) LookupEnv(name string) (string, bool) { v, ok := e[name]; return v, ok }
 
+// codec is one for every client of a test, as workers, gateway and command line share their keys.
+func codec() *payload.Codec { return payload.NewCodec(testRing) }
+
+var testRing = payload.NewKeyring(time.Now())
+
 func dial(t testing.TB, address, namespace string) *orchestrator.Client {
 	t.Helper()
 	c, err := orchestrator.Dial(context.Background(), orchestrator.Options{
-		Profile: readapi.Profile{TemporalAddress: address, TemporalNamespace: namespace}, Env: env{"TEMPORAL_CONFIG_FILE": os.DevNull}})
+		Profile: readapi.Profile{TemporalAddress: address, TemporalNamespace: namespace}, Codec: codec(), Env: env{"TEMPORAL_CONFIG_FILE": os.DevNull}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,7 @@ type options struct {
 	ip        string
 	port      int
 	uiPort    int
+	codec     string
 	database  string
 	namespace string
 	retention time.Duration
@@ -50,6 +51,7 @@ func main() {
 	flag.StringVar(&o.ip, "ip", "127.0.0.1", "address to listen on")
 	flag.IntVar(&o.port, "port", 0, "gRPC port (0: any free one)")
 	flag.IntVar(&o.uiPort, "ui-port", 0, "Web UI port (0: any free one, -1: none)")
+	flag.StringVar(&o.codec, "codec", "", "endpoint by which the Web UI decodes values (empty: none)")
 	flag.StringVar(&o.database, "db", "", "SQLite file (empty: memory)")
 	flag.StringVar(&o.namespace, "namespace", "default", "namespace that is made at start")
 	flag.DurationVar(&o.retention, "retention", 30*24*time.Hour, "how long closed workflows are kept")
@@ -133,7 +135,8 @@ func (o options) address(port int) string { return net.JoinHostPort(o.ip, strcon
 func (o options) webUI() *uiserver.Server {
 	return uiserver.NewServer(uioptions.WithConfigProvider(&uiconfig.Config{
 		Host: o.ip, Port: o.uiPort, TemporalGRPCAddress: o.address(o.port), EnableUI: true, DefaultNamespace: o.namespace,
-		CORS: uiconfig.CORS{CookieInsecure: true}, HideLogs: true, DisableNewsFetch: true, Distribution: "server",
+		Codec: uiconfig.Codec{Endpoint: o.codec, DefaultErrorMessage: "The values cannot be decoded: is holdfastd dev running?"},
+		CORS:  uiconfig.CORS{CookieInsecure: true}, HideLogs: true, DisableNewsFetch: true, Distribution: "server",
 	}))
 }
 
