@@ -23,6 +23,8 @@ const (
 	FailNotPinned   FailureCode = "not_pinned"     // 401: unknown connector, or a signature that is not its identity's
 	FailStale       FailureCode = "stale"          // 401: signed too long ago or in the future
 	FailOtherTenant FailureCode = "other_tenant"   // 403: an answer in another tenant's or connector's name
+	FailEnrolment   FailureCode = "enrolment"      // 403: a token that is unknown, expired or used
+	FailEnrolOften  FailureCode = "enrol_often"    // 429
 	FailNoPath      FailureCode = "no_path"        // 404
 	FailReplayed    FailureCode = "replayed"       // 409: this call was made before
 	FailGone        FailureCode = "gone"           // 410: the request no longer waits for an answer
@@ -34,7 +36,8 @@ const (
 
 var failureStatus = map[FailureCode]int{
 	FailMalformed: http.StatusBadRequest, FailNotPinned: http.StatusUnauthorized, FailStale: http.StatusUnauthorized,
-	FailOtherTenant: http.StatusForbidden, FailNoPath: http.StatusNotFound, FailReplayed: http.StatusConflict,
+	FailOtherTenant: http.StatusForbidden, FailEnrolment: http.StatusForbidden, FailEnrolOften: http.StatusTooManyRequests,
+	FailNoPath: http.StatusNotFound, FailReplayed: http.StatusConflict,
 	FailGone: http.StatusGone, FailTooLarge: http.StatusRequestEntityTooLarge, FailTooMany: http.StatusTooManyRequests,
 	FailStore: http.StatusServiceUnavailable, FailGoingAway: http.StatusServiceUnavailable,
 }

@@ -38,10 +38,11 @@ const (
 // Gateway carries key requests to connectors and their answers back. It is an http.Handler for PathPrefix, and Run must run
 // beside it. It holds nothing that a restart or another gateway would miss: sessions, nonces and requests are in the mailbox.
 type Gateway struct {
-	box      Mailbox
-	o        GatewayOptions
-	refusals *rate.Limiter
-	reports  *outbox
+	box        Mailbox
+	o          GatewayOptions
+	refusals   *rate.Limiter
+	reports    *outbox
+	enrolments *enrolments
 
 	mu       sync.Mutex
 	polls    map[party]int
@@ -71,7 +72,8 @@ func NewGateway(box Mailbox, p Presence, o GatewayOptions) *Gateway {
 	}
 	return &Gateway{
 		box: box, o: o, refusals: rate.NewLimiter(refusalsPer, 5*refusalsPer), reports: newOutbox(p, o.ReportEvery, o.Log),
-		polls: map[party]int{}, draining: make(chan struct{}),
+		enrolments: newEnrolments(box, p, o.Clock, o.Log),
+		polls:      map[party]int{}, draining: make(chan struct{}),
 	}
 }
 
@@ -107,12 +109,16 @@ func cut(s string) string { return s[:min(len(s), 64)] }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	do := g.endpoint(r.URL.Path)
-	if do == nil || r.Method != http.MethodPost {
+	enrolling := r.URL.Path == enrolPath
+	if do == nil && !enrolling || r.Method != http.MethodPost {
 		return nil, failNoPath
 	}
 	body, err := g.readBody(w, r)
 	if err != nil {
 		return nil, err
+	}
+	if enrolling {
+		return g.enrolments.serve(r, body) // whoever enrols is not pinned yet
 	}
 	who, err := g.authenticate(r, body)
 	if err != nil {

@@ -103,14 +103,12 @@ func ReadKeyFile(path string, p Protector) (*KeyFile, error) {
 		return nil, err
 	}
 	defer clear(content)
-	if p != nil {
-		opened, err := p.Open(content)
-		if err != nil {
-			return nil, err
-		}
-		defer clear(opened)
-		content = opened
+	opened, err := unprotect(path, content, p)
+	if err != nil {
+		return nil, err
 	}
+	defer clear(opened)
+	content = opened
 	k, err := parseKeyFile(content)
 	if err != nil {
 		return nil, &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: path + " is not a good key file",

@@ -16,6 +16,8 @@ import (
 // is recognised. An error means that it was not accepted; it is told again.
 type Presence interface {
 	ConnectorChanged(ctx context.Context, p backup.ConnectorPresence) error
+	// EnrolmentPresented tells that a connector used its token. CodeNotFound: nobody waits for it, and it is not told again.
+	EnrolmentPresented(ctx context.Context, e backup.Enrolment) error
 }
 
 const (
@@ -29,6 +31,7 @@ const (
 func (g *Gateway) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { g.reports.run(ctx) })
+	running.Go(func() { g.enrolments.run(ctx) })
 	g.sweep(ctx)
 	g.Drain()
 	running.Wait()
