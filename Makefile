@@ -6,6 +6,8 @@ STATE   ?= build/demo
 PORT    ?= 13700
 # The demo's directory: sandbox, or openldap for a real slapd.
 DIRECTORY ?= sandbox
+# Who keeps the demo's key: connector, or kms for a real Vault (OpenBao).
+KEY ?= connector
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -26,10 +28,14 @@ temporal-server: ## Build the Temporal server for one machine, once per version,
 key-server: ## Build the OpenBao that tests and the demo use as a Vault, once per version, into the user's cache
 	@scripts/key-server.sh
 
-demo: temporal-server build ## Protect a sandbox company end to end (STATE=dir PORT=13700 DIRECTORY=openldap)
+key-server: ## Build the OpenBao server that stands for a customer's Vault, once per version, into the user's cache
+	@scripts/key-server.sh
+
+demo: temporal-server build ## Protect a sandbox company end to end (STATE=dir PORT=13700 DIRECTORY=openldap KEY=kms)
 	@$(GO) build -trimpath -o $(BIN)/demo ./demo
 	@[ "$(DIRECTORY)" != openldap ] || scripts/install-test-servers.sh
-	@$(BIN)/demo --state $(STATE) --port $(PORT) --directory $(DIRECTORY) --bin $(BIN)
+	@[ "$(KEY)" != kms ] || scripts/key-server.sh >/dev/null
+	@$(BIN)/demo --state $(STATE) --port $(PORT) --directory $(DIRECTORY) --key $(KEY) --bin $(BIN)
 
 test: ## Install what the tests need, and run all of them
 	@scripts/test.sh
@@ -40,7 +46,7 @@ lint: ## Format, vet, determinism and style
 end-to-end: temporal-server key-server ## The scripts over the built programs, and a few kills
 	$(GO) test -count=1 -timeout 30m -v ./test/...
 
-kill-tests: temporal-server ## Kill worker and dev 20 times each, at random moments
+kill-tests: temporal-server key-server ## Kill worker and dev 20 times each, at random moments
 	HOLDFAST_KILLS=20 $(GO) test -count=1 -timeout 90m -v -run 'TestKill' ./test/
 
 fuzz: ## Fuzz every parser for a minute (FUZZTIME=1m)

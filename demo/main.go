@@ -22,8 +22,8 @@ import (
 const limit = 10 * time.Minute
 
 type options struct {
-	state, bin, directory string
-	port                  int
+	state, bin, directory, key string
+	port                       int
 }
 
 func main() {
@@ -31,6 +31,7 @@ func main() {
 	flag.StringVar(&o.state, "state", "build/demo", "folder of everything the demo keeps")
 	flag.StringVar(&o.bin, "bin", "build/bin", "folder of the built programs")
 	flag.StringVar(&o.directory, "directory", "sandbox", "sandbox, or openldap for a real slapd")
+	flag.StringVar(&o.key, "key", "connector", "who keeps the key: connector, or kms for a real Vault (OpenBao)")
 	flag.IntVar(&o.port, "port", stage.DefaultBasePort, "the demo listens on the ports behind this one (0: any free ones)")
 	flag.Parse()
 	// A closed terminal ends the demo like Ctrl-C, so that none of its processes stays behind.
@@ -51,6 +52,9 @@ func run(ctx context.Context, o options) error {
 	if o.directory != "sandbox" && o.directory != "openldap" {
 		return fmt.Errorf("there is no directory %q; use sandbox or openldap", o.directory)
 	}
+	if o.key != "connector" && o.key != "kms" {
+		return fmt.Errorf("there is no way to keep the key named %q; use connector or kms", o.key)
+	}
 	story, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s, err := open(ctx, o)
@@ -59,7 +63,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer s.close()
 	for _, scene := range []func(context.Context) error{
-		s.startHoldfast, s.apply, s.waitForConnector, s.startConnector, s.people, s.firstBackup, s.secondBackup, s.restore, s.scan,
+		s.startHoldfast, s.apply, s.waitForKey, s.bringKey, s.people, s.firstBackup, s.secondBackup, s.restore, s.receipts, s.scan,
 	} {
 		if err := scene(story); err != nil {
 			if ctx.Err() != nil {

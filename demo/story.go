@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/orchestrator"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/graph"
+	"github.com/holdfast-backup/holdfast/internal/sandbox/keyserver"
 )
 
 // The company: 25 people with some 300 messages and 200 files.
@@ -32,7 +33,6 @@ const (
 	files             = 8
 	seed              = 1
 	patience          = 2 * time.Minute
-	tenantFile        = "demo/acme.yaml"
 	pollEvery         = 200 * time.Millisecond
 	mutationsFileName = "mutations"
 )
@@ -49,13 +49,33 @@ type story struct {
 	// busiest is whose mail and whose drive changed most between the two backups: who is restored.
 	busiest map[backup.Service]string
 	table   [][2]string
+	scenery
+}
+
+// scenery is what differs between the two ways to keep the key.
+type scenery struct {
+	tenantFile string
+	// code and alert are what the onboarding stops with, title how that is told, and lacks a piece of its words.
+	code         backup.Code
+	alert        backup.AlertKind
+	title, lacks string
+}
+
+func sceneryOf(key string) scenery {
+	if key == "kms" {
+		return scenery{"demo/acme-kms.yaml", backup.CodeSealed, backup.AlertKeyUnavailable,
+			"The onboarding stops: the customer's Vault is sealed", "sealed"}
+	}
+	return scenery{"demo/acme.yaml", backup.CodeNotConnected, backup.AlertNotConnected,
+		"The onboarding stops: no connector is connected", "no connector of the tenant acme is connected"}
 }
 
 // open starts the sandbox company.
 func open(ctx context.Context, o options) (*story, error) {
 	n := newNarrator(os.Stdout)
 	n.scene("A sandbox company")
-	s, err := stage.Open(ctx, stage.Options{Dir: o.state, Bin: o.bin, BasePort: o.port, Seed: seed, People: people, Messages: messages, Files: files, OpenLDAP: o.directory == "openldap"})
+	s, err := stage.Open(ctx, stage.Options{Dir: o.state, Bin: o.bin, BasePort: o.port, Seed: seed, People: people, Messages: messages, Files: files,
+		OpenLDAP: o.directory == "openldap", KMS: o.key == "kms"})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +84,10 @@ func open(ctx context.Context, o options) (*story, error) {
 		directory = "real OpenLDAP server"
 	}
 	n.done("Microsoft 365 (Graph, sign-in, downloads) and a %s with %d people, over TLS with a CA made just now", directory, people)
-	return &story{narrator: n, Stage: s, options: o}, nil
+	if s.Vault != nil {
+		n.done("the customer's own Vault: %s, over TLS", keyserver.Version)
+	}
+	return &story{narrator: n, Stage: s, options: o, scenery: sceneryOf(o.key)}, nil
 }
 
 func (s *story) close() {
@@ -86,10 +109,9 @@ func (s *story) startHoldfast(ctx context.Context) (err error) {
 	}
 	s.done("Temporal, its Web UI, the store, the gateway and the worker are up")
 	s.done("Temporal's Web UI: %s", s.profile.WebUI)
-	if err := s.EnsureConnectorKey(ctx); err != nil {
+	if err := s.prepareKey(ctx); err != nil {
 		return err
 	}
-	s.done("the customer has made a key file for a connector, which does not run yet")
 	// A state folder that was used before has runs already: this demo's come behind them.
 	var before struct{ Runs []backup.Run }
 	if err := s.Query(ctx, &before, "backup", "list", stage.Tenant); err == nil && len(before.Runs) > 0 {
@@ -99,8 +121,18 @@ func (s *story) startHoldfast(ctx context.Context) (err error) {
 	return nil
 }
 
+// prepareKey lets the customer keep the key, out of reach for now.
+func (s *story) prepareKey(ctx context.Context) error {
+	if s.Vault != nil {
+		s.done("the customer's operator has sealed the Vault, which has the shipped policies and two logins")
+		return s.Vault.Seal(ctx)
+	}
+	s.done("the customer has made a key file for a connector, which does not run yet")
+	return s.EnsureConnectorKey(ctx)
+}
+
 func (s *story) apply(ctx context.Context) error {
-	file, err := s.TenantFile(tenantFile)
+	file, err := s.TenantFile(s.tenantFile)
 	if err != nil {
 		return err
 	}
@@ -113,9 +145,9 @@ func (s *story) apply(ctx context.Context) error {
 	return nil
 }
 
-// waitForConnector shows that the onboarding stops where it must, in each place where a person would look.
-func (s *story) waitForConnector(ctx context.Context) error {
-	s.scene("The onboarding stops: no connector is connected")
+// waitForKey shows that the onboarding stops where it must, in each place where a person would look.
+func (s *story) waitForKey(ctx context.Context) error {
+	s.scene(s.title)
 	type line struct {
 		WorkflowID string
 		Task       backup.Task
@@ -123,7 +155,7 @@ func (s *story) waitForConnector(ctx context.Context) error {
 	var inbox struct{ Tasks []line }
 	err := s.await(ctx, "the task in the inbox", func() (bool, error) {
 		err := s.Query(ctx, &inbox, "inbox", stage.Tenant)
-		return slices.ContainsFunc(inbox.Tasks, func(l line) bool { return l.Task.Name == backup.TaskKey && l.Task.Code == backup.CodeNotConnected }), err
+		return slices.ContainsFunc(inbox.Tasks, func(l line) bool { return l.Task.Name == backup.TaskKey && l.Task.Code == s.code }), err
 	})
 	if err != nil {
 		return err
@@ -132,14 +164,14 @@ func (s *story) waitForConnector(ctx context.Context) error {
 		return err
 	}
 	var alerts readapi.AlertPage
-	err = s.await(ctx, "the Not Connected alert", func() (bool, error) {
+	err = s.await(ctx, "the alert "+s.alert.Title(), func() (bool, error) {
 		err := s.Query(ctx, &alerts, "alerts", stage.Tenant)
-		return slices.ContainsFunc(alerts.Alerts, func(a backup.Alert) bool { return a.Kind == backup.AlertNotConnected }), err
+		return slices.ContainsFunc(alerts.Alerts, func(a backup.Alert) bool { return a.Kind == s.alert }), err
 	})
 	if err != nil {
 		return err
 	}
-	s.done("the alert %q is raised", backup.AlertNotConnected.Title())
+	s.done("the alert %q is raised", s.alert.Title())
 	return s.visibleInTemporal(ctx)
 }
 
@@ -161,8 +193,8 @@ func (s *story) visibleInTemporal(ctx context.Context) error {
 	}
 	execution := list.Executions[0].Execution
 	details, err := s.currentDetails(ctx, execution.WorkflowID)
-	if err != nil || !strings.Contains(details, "no connector of the tenant acme is connected") {
-		return fmt.Errorf("the current details of %s do not tell of the connector: %q %w", execution.WorkflowID, details, err)
+	if err != nil || !strings.Contains(details, s.lacks) {
+		return fmt.Errorf("the current details of %s do not tell what is missing: %q %w", execution.WorkflowID, details, err)
 	}
 	s.done("Temporal's Web UI lists %s as awaiting a person, with what to do in its current details", execution.WorkflowID)
 	return nil
@@ -184,11 +216,25 @@ func (s *story) currentDetails(ctx context.Context, workflowID string) (string, 
 	return metadata.GetCurrentDetails(), err
 }
 
-func (s *story) startConnector(ctx context.Context) (err error) {
-	s.scene("The customer starts the connector: holdfastd connector")
-	if s.connector, err = s.StartConnector(); err != nil {
+// bringKey lets the customer mend what was missing.
+func (s *story) bringKey(ctx context.Context) (err error) {
+	if s.Vault != nil {
+		s.scene("The customer unseals the Vault, and says so: holdfast retry acme key")
+		if err = s.Vault.Unseal(ctx); err == nil {
+			err = s.succeed(ctx, "retry", stage.Tenant, backup.TaskKey, "--by", "anna@acme.example")
+		}
+	} else {
+		s.scene("The customer starts the connector: holdfastd connector")
+		s.connector, err = s.StartConnector()
+	}
+	if err != nil {
 		return err
 	}
+	return s.onboarded(ctx)
+}
+
+// onboarded waits for the end of the onboarding, which needs nobody any more.
+func (s *story) onboarded(ctx context.Context) error {
 	began := time.Now()
 	var status struct {
 		Onboarding struct {
@@ -197,7 +243,7 @@ func (s *story) startConnector(ctx context.Context) (err error) {
 			Tasks   []backup.Task
 		}
 	}
-	err = s.await(ctx, "the end of the onboarding", func() (bool, error) {
+	err := s.await(ctx, "the end of the onboarding", func() (bool, error) {
 		err := s.Query(ctx, &status, "status", stage.Tenant)
 		return err == nil && !status.Onboarding.Running, err
 	})
@@ -210,15 +256,15 @@ func (s *story) startConnector(ctx context.Context) (err error) {
 	for _, t := range status.Onboarding.Tasks {
 		s.done("%s: %s", t.Title, t.Detail)
 	}
-	s.done("the onboarding went on by itself and ended %.1f s after the connector was started", time.Since(began).Seconds())
+	s.done("the onboarding went on by itself and ended after %.1f s", time.Since(began).Seconds())
 	var alerts readapi.AlertPage
 	if err := s.Query(ctx, &alerts, "alerts", stage.Tenant); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(alerts.Alerts, func(a backup.Alert) bool { return a.Kind == backup.AlertNotConnected }) {
-		return errors.New("the Not Connected alert is still open")
+	if slices.ContainsFunc(alerts.Alerts, func(a backup.Alert) bool { return a.Kind == s.alert }) {
+		return fmt.Errorf("the alert %q is still open", s.alert.Title())
 	}
-	s.done("the alert %q is resolved", backup.AlertNotConnected.Title())
+	s.done("the alert %q is resolved", s.alert.Title())
 	return nil
 }
 
@@ -369,6 +415,30 @@ func (s *story) restore(ctx context.Context) error {
 	return nil
 }
 
+// receipts shows that every use of the key left a receipt, and checks them on this machine, as an auditor would.
+func (s *story) receipts(ctx context.Context) error {
+	s.scene("Every use of the key left a receipt")
+	if err := s.succeed(ctx, "key", "receipts", stage.Tenant, "--verify"); err != nil {
+		return err
+	}
+	var status backup.KeyStatus
+	if err := s.Query(ctx, &status, "key", "status", stage.Tenant); err != nil {
+		return err
+	}
+	s.done("holdfast key receipts acme --verify: %d receipts, none altered, missing or exchanged", status.Receipts)
+	s.row("Key receipts", fmt.Sprintf("%d, verified", status.Receipts))
+	return nil
+}
+
+// succeed runs a command that must end well.
+func (s *story) succeed(ctx context.Context, args ...string) error {
+	r, err := s.Holdfast(ctx, args...)
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("holdfast %s: exit code %d: %s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+	}
+	return err
+}
+
 // scan looks for the ekey and other secrets everywhere, after it has proved that it would find them.
 func (s *story) scan(context.Context) error {
 	s.scene("The plain key is nowhere")
@@ -420,7 +490,7 @@ func (s *story) conclude() {
 	s.say("")
 	s.say("Temporal's Web UI   %s", s.profile.WebUI)
 	s.say("Try next            export %s", state)
-	for _, c := range []string{"status acme", "backup list acme", "users list acme", "key status acme"} {
+	for _, c := range []string{"status acme", "backup list acme", "users list acme", "key status acme", "key rotate acme --by anna@acme.example"} {
 		s.say("                    %s %s", filepath.Join(s.options.bin, "holdfast"), c)
 	}
 }

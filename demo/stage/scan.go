@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,64 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 // Secret is something that must be nowhere but where it belongs.
 type Secret struct {
 	Name  string
 	Bytes []byte
-}
-
-// Secrets are everything secret on this stage: the ekey and what derives from it, the connector's identity, the passwords.
-func (s *Stage) Secrets() ([]Secret, error) {
-	key, err := s.readKey()
-	if err != nil {
-		return nil, err
-	}
-	lease, err := s.EKey()
-	if err != nil {
-		return nil, err
-	}
-	defer lease.Close()
-	password, err := lease.RepositoryPassword(Tenant, Tenant)
-	if err != nil {
-		return nil, err
-	}
-	derived, err := hex.DecodeString(password)
-	if err != nil {
-		return nil, err
-	}
-	secrets := []Secret{{"the ekey", key.EKey}, {"the repository's password", derived}, {"the connector's identity", key.Identity}}
-	for _, name := range []string{"ldap-password", "client-secret"} {
-		v, err := s.secret(name)
-		if err != nil {
-			return nil, err
-		}
-		secrets = append(secrets, Secret{"the " + name, []byte(v)})
-	}
-	return secrets, nil
-}
-
-// connectorKey is what is secret in the customer's key file.
-type connectorKey struct{ EKey, Identity []byte }
-
-func (s *Stage) readKey() (key connectorKey, err error) {
-	b, err := os.ReadFile(s.ConnectorKey())
-	if err == nil {
-		err = json.Unmarshal(b, &key)
-	}
-	return key, err
-}
-
-// EKey is the customer's ekey, as only the customer has it.
-func (s *Stage) EKey() (*backup.Lease, error) {
-	key, err := s.readKey()
-	if err != nil {
-		return nil, err
-	}
-	return backup.NewLease(key.EKey, 1, 0)
 }
 
 // Finding is a secret where it must not be.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/graph"
+	"github.com/holdfast-backup/holdfast/internal/sandbox/keyserver"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/ldapserver"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/slapd"
 )
@@ -38,6 +39,7 @@ const (
 	gatewayPort
 	temporalPort
 	uiPort
+	vaultPort
 )
 
 // Options of a stage. Dir and Bin are needed.
@@ -53,6 +55,8 @@ type Options struct {
 	People, Messages, Files int
 	// OpenLDAP starts a real slapd as the directory instead of the sandbox's own.
 	OpenLDAP bool
+	// KMS starts a real Vault (OpenBao) as the customer's, and no connector is needed.
+	KMS bool
 	// Temporal is the address of a running server that the programs use instead of starting one.
 	Temporal string
 }
@@ -60,12 +64,13 @@ type Options struct {
 // Stage is a set-up stage.
 type Stage struct {
 	o         Options
-	ports     [uiPort + 1]int
+	ports     [vaultPort + 1]int
 	people    []sandbox.Person
 	ca        *sandbox.CA
 	Graph     *graph.Server
 	directory interface{ Close() error }
 	LDAP      *ldapserver.Server // nil with OpenLDAP
+	Vault     *keyserver.Server  // nil without KMS
 }
 
 // Open starts the company's servers.
@@ -101,7 +106,7 @@ func (s *Stage) Path(elem ...string) string {
 // choosePorts takes the ports behind BasePort, or free ones that it remembers, because a connector's key file names the gateway.
 func (s *Stage) choosePorts() error {
 	if s.o.BasePort != 0 {
-		for i := ldapPort; i <= uiPort; i++ {
+		for i := ldapPort; i <= vaultPort; i++ {
 			s.ports[i] = s.o.BasePort + i
 		}
 		return s.checkPorts()
@@ -120,7 +125,7 @@ func (s *Stage) choosePorts() error {
 	var err error
 	for range tries {
 		base := lowest + rand.IntN(highest-lowest)
-		for i := ldapPort; i <= uiPort; i++ {
+		for i := ldapPort; i <= vaultPort; i++ {
 			s.ports[i] = base + i
 		}
 		if err = s.checkPorts(); err == nil {
@@ -166,6 +171,11 @@ func (s *Stage) startCompany(ctx context.Context) error {
 	}
 	if err := s.OpenDirectory(ctx); err != nil {
 		return err
+	}
+	if s.o.KMS {
+		if err := s.startVault(ctx); err != nil {
+			return err
+		}
 	}
 	s.Graph, err = graph.Start(ctx, graph.Options{
 		Listen: s.address(s.ports[graphPort]), ContentListen: s.address(s.ports[contentPort]), CA: s.ca,
@@ -221,6 +231,9 @@ func (s *Stage) Close() error {
 	if s.Graph != nil {
 		errs = append(errs, s.Graph.Close())
 	}
+	if s.Vault != nil {
+		s.Vault.Stop()
+	}
 	if s.directory != nil {
 		errs = append(errs, s.directory.Close())
 	}
@@ -242,7 +255,7 @@ func (s *Stage) TenantFile(source string) (string, error) {
 		return source, nil
 	}
 	changes := []string{"../build/demo/", s.o.Dir + "/"}
-	for _, i := range []int{ldapPort, graphPort, contentPort} {
+	for _, i := range []int{ldapPort, graphPort, contentPort, vaultPort} {
 		changes = append(changes, s.address(DefaultBasePort+i), s.address(s.ports[i]))
 	}
 	copied := s.Path("acme.yaml")
