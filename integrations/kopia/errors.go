@@ -23,10 +23,10 @@ func classify(err error, doing string) error {
 	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, repo.ErrInvalidPassword):
-		// kopia's text adds nothing, so it is left out.
-		return &backup.Error{Code: backup.CodeWrongKey, Fault: backup.FaultCustomer,
-			Message: "the repository does not open with this key",
-			Hint:    "make sure that the key's holder has the key that the repository was made with"}
+		// It was open: kopia reads the repository's format again every quarter of an hour.
+		return &backup.Error{Code: backup.CodeWrongKey, Fault: backup.FaultOurs, Retryable: true,
+			Message: "the repository was re-wrapped for another key while it was open",
+			Hint:    "nothing to do: it is opened again with the new key"}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		return &backup.Error{Code: backup.CodeDiskFull, Fault: backup.FaultOurs, Cause: err,
 			Message: "the repository's disk is full while " + doing,
@@ -38,6 +38,16 @@ func classify(err error, doing string) error {
 	}
 	return &backup.Error{Code: backup.CodeRepository, Fault: backup.FaultOurs, Cause: err, Retryable: mayPass(err),
 		Message: "the repository cannot be read or written while " + doing, Hint: repositoryHint(err)}
+}
+
+// classifyOpening is classify for what is done with a password that was given just now. kopia's text of a wrong one adds nothing.
+func classifyOpening(err error, doing string) error {
+	if errors.Is(err, repo.ErrInvalidPassword) {
+		return &backup.Error{Code: backup.CodeWrongKey, Fault: backup.FaultCustomer,
+			Message: "the repository does not open with this key",
+			Hint:    "make sure that the key's holder has the key that the repository was made with"}
+	}
+	return classify(err, doing)
 }
 
 // mayPass tells trouble of the disk or network drive, which may go away, from missing and damaged data, which will not.

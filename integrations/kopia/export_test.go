@@ -1,6 +1,16 @@
 package kopia
 
-import "github.com/kopia/kopia/repo"
+import (
+	"time"
+
+	"github.com/kopia/kopia/repo"
+)
+
+// AgeFormat makes sessions read the repository's format again after d.
+func (o *Options) AgeFormat(d time.Duration) { o.formatAge = d }
+
+// AfterStep calls fn after every step of a re-wrapping that changes the disk.
+func AfterStep(fn func(step string)) { afterStep = fn }
 
 // Kopia gives tests the repository underneath.
 func (r *Repository) Kopia() repo.Repository { return r.kopia }

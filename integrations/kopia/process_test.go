@@ -24,7 +24,7 @@ import (
 // actorVariable makes this test program act as another process: "NAME ROOT".
 const actorVariable = "HOLDFAST_TEST_ACTOR"
 
-var actors = map[string]func(root string) error{"write": writeForever, "fill": fillSmallDisk}
+var actors = map[string]func(root string) error{"write": writeForever, "fill": fillSmallDisk, "rewrap": rewrapAndDie}
 
 func TestMain(m *testing.M) {
 	if actor := os.Getenv(actorVariable); actor != "" {

@@ -36,6 +36,9 @@ type Options struct {
 	// ReadOnly opens repositories so that nothing in them can change: not even kopia's own tidying, which would keep what stands on a
 	// full disk from being restored. Whatever writes fails.
 	ReadOnly bool
+	// formatAge is how old kopia may let its copy of the repository's format become. Less than zero, which is always so but in tests,
+	// is a quarter of an hour, and never one from a cache on a disk: that would open with a password that was replaced.
+	formatAge time.Duration
 }
 
 const (
@@ -64,6 +67,9 @@ func New(o Options) *Repositories {
 	}
 	if o.FlushEvery == 0 {
 		o.FlushEvery = defaultFlushEvery
+	}
+	if o.formatAge == 0 {
+		o.formatAge = -1
 	}
 	return &Repositories{o}
 }
@@ -113,6 +119,8 @@ func initialize(ctx context.Context, folder, password string) (bool, error) {
 }
 
 // OpenRepository opens the tenant's repository, which must exist. The password is used here and kept by kopia in memory until Close.
+// A re-wrapping that is under way is waited for; one that was interrupted is settled in favour of this password, which writes even where
+// the repository is only read.
 func (r *Repositories) OpenRepository(ctx context.Context, t backup.Tenant, password string) (*Repository, error) {
 	folder, err := r.folder(t)
 	if err != nil {
@@ -121,6 +129,11 @@ func (r *Repositories) OpenRepository(ctx context.Context, t backup.Tenant, pass
 	if err := mustHoldRepository(folder); err != nil {
 		return nil, classify(err, "opening it")
 	}
+	unlock, err := settled(ctx, folder, password)
+	if err != nil {
+		return nil, classifyOpening(err, "opening it")
+	}
+	defer unlock()
 	config, err := r.writeConfig(folder, t.ID)
 	if err != nil {
 		return nil, err
@@ -135,7 +148,7 @@ func (r *Repositories) OpenRepository(ctx context.Context, t backup.Tenant, pass
 		DoNotWaitForUpgrade:  true,
 	})
 	if err != nil {
-		return nil, classify(err, "opening it")
+		return nil, classifyOpening(err, "opening it")
 	}
 	return opened, nil
 }
@@ -165,9 +178,10 @@ func (r *Repositories) folder(t backup.Tenant) (string, error) {
 // memory where the machine offers that, until the repository is open.
 func (r *Repositories) writeConfig(folder, tenant string) (string, error) {
 	config := repo.LocalConfig{
-		Storage:       &blob.ConnectionInfo{Type: "filesystem", Config: &filesystem.Options{Path: folder}},
-		Caching:       &content.CachingOptions{},
-		ClientOptions: repo.ClientOptions{Hostname: tenant, Username: sourceUser, Description: "Holdfast repository of " + tenant, ReadOnly: r.options.ReadOnly},
+		Storage: &blob.ConnectionInfo{Type: "filesystem", Config: &filesystem.Options{Path: folder}},
+		Caching: &content.CachingOptions{},
+		ClientOptions: repo.ClientOptions{Hostname: tenant, Username: sourceUser, Description: "Holdfast repository of " + tenant, ReadOnly: r.options.ReadOnly,
+			FormatBlobCacheDuration: r.options.formatAge},
 	}
 	if r.options.CacheDir != "" {
 		config.Caching.CacheDirectory = filepath.Join(r.options.CacheDir, tenant)
