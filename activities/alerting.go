@@ -14,10 +14,11 @@ type Alerting struct {
 }
 
 // RaiseAlert opens an alert or counts it once more, and tells people. The alert is in the store before anybody is told, so a
-// failing notifier loses nothing; the retry counts it once more, which is the truth.
+// failing notifier loses nothing; the retry counts it once more, which is the truth. Of a muted one nobody is told.
 func (a *Alerting) RaiseAlert(ctx context.Context, in AlertInput) error {
-	stored, _, err := a.Alerts.RaiseAlert(ctx, in.Alert, time.Now())
-	if err != nil {
+	now := time.Now()
+	stored, _, err := a.Alerts.RaiseAlert(ctx, in.Alert, now)
+	if err != nil || stored.MutedUntil.After(now) {
 		return fail(err)
 	}
 	return fail(a.Notifier.Notify(ctx, stored))

@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -12,9 +14,13 @@ import (
 )
 
 const (
-	// shardSize is accounts per shard: large enough that a night of 100,000 accounts costs hundreds of activities and not
+	// A shard has at most largestShard accounts: large enough that a night of 100,000 accounts costs hundreds of activities and not
 	// hundred thousands, small enough that a retried shard repeats little.
-	shardSize = 250
+	largestShard = 250
+	// Smaller runs are cut into shardsAtLeast shards, so that several workers share them, down to smallestShard accounts: each shard
+	// asks for the key and opens the repository once.
+	shardsAtLeast = 16
+	smallestShard = 10
 	// partsAtOnce is account-services worked on at a time within a shard. The vendor limits calls per mailbox, so it is other
 	// mailboxes that fill the waiting time, and a part's own: 15 calls, one after the other, tell that a mailbox of twelve folders has
 	// not changed. Measured at 50 ms an answer, 8 instead of 4 take a third off a run, first or without changes, for some 60 MB at
@@ -43,12 +49,21 @@ func (a *BackingUp) StartRun(ctx context.Context, in TenantInput) (StartRunResul
 	if err != nil {
 		return StartRunResult{}, fail(err)
 	}
+	accounts, err := a.Runs.CountAccounts(ctx, in.Tenant)
+	if err != nil {
+		return StartRunResult{}, fail(err)
+	}
 	info := activity.GetInfo(ctx)
 	run, shards, err := a.Runs.StartRun(ctx, backup.Run{
 		Tenant: in.Tenant, App: in.App, WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID,
 		Started: time.Now(), Outcome: backup.RunRunning,
-	}, t.Profile.Services, shardSize)
+	}, t.Profile.Services, shardSize(accounts.Active))
 	return StartRunResult{Number: run.Number, Parts: run.Parts, Shards: shards}, fail(err)
+}
+
+// shardSize is how many accounts a shard of a run of so many has.
+func shardSize(accounts int) int {
+	return min(largestShard, max(smallestShard, (accounts+shardsAtLeast-1)/shardsAtLeast))
 }
 
 // BackUpShard works on the open parts of a shard. What is done stands in the store and the repository, so a retry goes on
@@ -68,7 +83,11 @@ func (a *BackingUp) BackUpShard(ctx context.Context, in ShardInput) (ShardResult
 	if err != nil {
 		return ShardResult{}, fail(err)
 	}
-	repository, err := openRepository(ctx, a.Keys, a.Repositories, t, backup.PurposeBackup)
+	lease, err := a.Keys.Obtain(ctx, t, keyUse(ctx, t, backup.PurposeBackup))
+	if err != nil {
+		return ShardResult{}, failHolder(err)
+	}
+	repository, err := openWith(ctx, a.Keys, a.Repositories, t, lease)
 	if err != nil {
 		return ShardResult{}, fail(err)
 	}
@@ -100,20 +119,48 @@ func (a *BackingUp) FinishRun(ctx context.Context, in FinishRunInput) (FinishRun
 	return FinishRunResult{Run: run}, fail(a.Runs.FinishRun(ctx, run))
 }
 
-// openRepository asks for the ekey, opens the repository with what derives from it, and gives the key back at once: kopia holds
-// its own keys from then on.
+// openRepository asks for the ekey and opens the repository with it.
 func openRepository(ctx context.Context, keys Keys, repositories Repositories, t backup.Tenant, purpose backup.KeyPurpose) (Repository, error) {
 	lease, err := keys.Obtain(ctx, t, keyUse(ctx, t, purpose))
 	if err != nil {
 		return nil, err
 	}
+	return openWith(ctx, keys, repositories, t, lease)
+}
+
+// openWith opens the repository with what derives from a lease, and gives the key back at once: kopia holds its own keys from then on.
+func openWith(ctx context.Context, keys Keys, repositories Repositories, t backup.Tenant, lease *backup.Lease) (Repository, error) {
 	defer lease.Close()
 	password, err := lease.RepositoryPassword(t.ID, t.Repository.ID)
 	if err != nil {
 		return nil, err
 	}
-	return repositories.OpenRepository(ctx, t, password)
+	r, err := repositories.OpenRepository(ctx, t, password)
+	return r, movingOr(ctx, keys, t, lease.Generation, err)
 }
+
+// movingOr tells a repository that is on its way from one generation to another, or went while the key was asked for, from one that
+// opens with a key that nobody knows of: the former opens when it is tried again.
+func movingOr(ctx context.Context, keys Keys, t backup.Tenant, generation int, err error) error {
+	if !backup.HasCode(err, backup.CodeWrongKey) {
+		return err
+	}
+	all, unknown := keys.Generations(ctx, t)
+	if unknown != nil {
+		return unknown
+	}
+	moving := slices.ContainsFunc(all, func(k backup.EKey) bool {
+		return k.Generation != generation && (k.State == backup.EKeyPending || k.State == backup.EKeyActive)
+	})
+	if !moving {
+		return err
+	}
+	return &backup.Error{Code: backup.CodeWrongKey, Fault: backup.FaultOurs, Retryable: true, RetryAfter: movingPause,
+		Message: fmt.Sprintf("the repository of %s is being moved to another generation of its key", t.ID), Hint: "nothing to do: it is tried again; holdfast key status " + t.ID + " shows the change"}
+}
+
+// movingPause is the distance at which a repository is tried again whose key is being changed; re-wrapping takes a second or two.
+const movingPause = 3 * time.Second
 
 // shard is one attempt at the open parts of a shard.
 type shard struct {

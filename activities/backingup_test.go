@@ -87,6 +87,11 @@ func (o *office) Reachable(context.Context, backup.Tenant) error { return nil }
 func (o *office) Obtain(context.Context, backup.Tenant, backup.KeyUse) (*backup.Lease, error) {
 	return backup.NewLease(make([]byte, backup.EKeySize), 1, 1)
 }
+func (o *office) Generations(context.Context, backup.Tenant) ([]backup.EKey, error) { return nil, nil }
+func (o *office) CountAccounts(context.Context, string) (backup.Accounts, error) {
+	return backup.Accounts{Active: len(o.parts)}, nil
+}
+func (o *office) Rewrap(context.Context, backup.Tenant, string, string) error { return nil }
 
 func (o *office) EnsureRepository(context.Context, backup.Tenant, string) (bool, error) {
 	return false, nil

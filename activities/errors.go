@@ -46,3 +46,37 @@ func verdict(detail string, err error) (backup.Verdict, error) {
 	}
 	return backup.VerdictOf(err, ""), nil
 }
+
+// failHolder is fail for a run's key: what a holder is or says ends the activity for good, under its code, because whether the run waits
+// for the holder, and how long, is the workflow's to say.
+func failHolder(err error) error {
+	if !stateOfHolder(err) {
+		return fail(err)
+	}
+	e := *backup.AsError(err)
+	e.Retryable, e.RetryAfter = false, 0
+	return fail(&e)
+}
+
+// holderVerdict turns what came of asking a key's holder into a verdict. That a holder is away, sealed or refuses is a state of the world
+// and nothing to be tried again for a person to find out; only our own and passing troubles are errors.
+func holderVerdict(detail string, err error) (backup.Verdict, error) {
+	if stateOfHolder(err) {
+		return backup.VerdictOf(err, ""), nil
+	}
+	return verdict(detail, err)
+}
+
+// stateOfHolder tells what a key's holder is or says, which lasts until somebody mends it, from trouble of ours.
+func stateOfHolder(err error) bool {
+	var e *backup.Error
+	if !errors.As(err, &e) || e.Fault == backup.FaultOurs {
+		return false
+	}
+	switch e.Code {
+	case backup.CodeNotConnected, backup.CodeDenied, backup.CodeSealed, backup.CodeRevoked, backup.CodeDestroyed, backup.CodeUnreachable,
+		backup.CodeBadCredential, backup.CodeMissingRole:
+		return true
+	}
+	return false
+}

@@ -38,6 +38,8 @@ type People interface {
 
 // Runs keeps runs and their parts.
 type Runs interface {
+	// CountAccounts counts the tenant's accounts by state.
+	CountAccounts(ctx context.Context, tenant string) (backup.Accounts, error)
 	// StartRun makes the run and an open part for every active account and service, cut into shards of at most
 	// shardSize accounts (all services of an account in one shard). Called again with the same runID it returns what it made.
 	StartRun(ctx context.Context, r backup.Run, services []backup.Service, shardSize int) (run backup.Run, shards int, err error)
@@ -76,6 +78,8 @@ type Keys interface {
 	Reachable(ctx context.Context, t backup.Tenant) error
 	// Obtain asks for the ekey. The caller closes the lease.
 	Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error)
+	// Generations lists what is recorded of the tenant's generations, oldest first; CodeDestroyed when the key was shredded.
+	Generations(ctx context.Context, t backup.Tenant) ([]backup.EKey, error)
 }
 
 // KeyKeeper makes, moves, proves and destroys generations of a tenant's ekey, by whichever method each has. All of it may be asked
@@ -84,7 +88,8 @@ type KeyKeeper interface {
 	Keys
 	// Ensure returns the active generation or, when there is none, the pending first one, made at the holders of the tenant's method.
 	Ensure(ctx context.Context, t backup.Tenant, use backup.KeyUse) (backup.EKey, error)
-	// Prepare returns the active generation and the pending one that shall replace it, made at the holders of method.
+	// Prepare returns the active generation and the pending one that shall replace it, made at the holders of method (empty: that of
+	// the active one). A pending one of another method is a change that was left unfinished, and is returned as it is.
 	Prepare(ctx context.Context, t backup.Tenant, method backup.KeyMethod, use backup.KeyUse) (from, to backup.EKey, err error)
 	// Share brings a generation (0: the active one) to the named connector, or to every pinned connector when the name is empty.
 	Share(ctx context.Context, t backup.Tenant, generation int, connector string, use backup.KeyUse) error

@@ -70,16 +70,7 @@ func (a *Probing) probeDirectory(ctx context.Context, t backup.Tenant) (string, 
 }
 
 func (a *Probing) probeRepository(ctx context.Context, t backup.Tenant) (string, error) {
-	lease, err := a.Keys.Obtain(ctx, t, keyUse(ctx, t, backup.PurposeVerify))
-	if err != nil {
-		return "", err
-	}
-	defer lease.Close()
-	password, err := lease.RepositoryPassword(t.ID, t.Repository.ID)
-	if err != nil {
-		return "", err
-	}
-	r, err := a.Repositories.OpenRepository(ctx, t, password)
+	r, err := openRepository(ctx, a.Keys, a.Repositories, t, backup.PurposeVerify)
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 
@@ -13,7 +14,7 @@ import (
 type Provisioning struct {
 	Tenants      Tenants
 	History      History
-	Keys         Keys
+	Keys         KeyKeeper
 	Repositories Repositories
 }
 
@@ -23,25 +24,19 @@ func (a *Provisioning) ObserveKeyHolder(ctx context.Context, in TenantInput) (ba
 	if err != nil {
 		return backup.Verdict{}, fail(err)
 	}
-	err = a.Keys.Reachable(ctx, t)
-	if backup.HasCode(err, backup.CodeNotConnected) { // a state of the world, not a failure to observe it
-		return backup.VerdictOf(err, ""), nil
-	}
-	return verdict("the key's holder is connected", err)
+	return holderVerdict("the key's holder is connected", a.Keys.Reachable(ctx, t))
 }
 
-// EnsureRepository obtains the ekey and makes the repository, or opens it to prove the key.
+// EnsureRepository makes sure that there is an ekey, obtains it and makes the repository, or opens it to prove the key. The first
+// generation becomes the active one when the repository opens with it.
 func (a *Provisioning) EnsureRepository(ctx context.Context, in TenantInput) (ProvisionResult, error) {
 	t, err := a.Tenants.Tenant(ctx, in.Tenant)
 	if err != nil {
 		return ProvisionResult{}, fail(err)
 	}
-	lease, err := a.Keys.Obtain(ctx, t, keyUse(ctx, t, backup.PurposeProvision))
-	if backup.HasCode(err, backup.CodeNotConnected) {
-		return ProvisionResult{Verdict: backup.VerdictOf(err, "")}, nil
-	}
+	lease, err := a.obtain(ctx, t)
 	if err != nil {
-		v, err := verdict("", err)
+		v, err := holderVerdict("", err)
 		return ProvisionResult{Verdict: v}, err
 	}
 	defer lease.Close()
@@ -50,8 +45,22 @@ func (a *Provisioning) EnsureRepository(ctx context.Context, in TenantInput) (Pr
 		return ProvisionResult{}, fail(err)
 	}
 	created, err := a.ensure(ctx, t, password)
+	if err = movingOr(ctx, a.Keys, t, lease.Generation, err); err == nil {
+		err = a.Keys.Activate(ctx, t, lease.Generation, time.Now(), t.Key.Grace.Or(backup.DefaultGrace))
+	}
 	v, err := verdict("the repository opens with the tenant's key", err)
 	return ProvisionResult{Verdict: v, Generation: lease.Generation, Receipt: lease.Receipt, RepositoryCreated: created}, err
+}
+
+// obtain gets the active generation or, of a tenant that has none, the first.
+func (a *Provisioning) obtain(ctx context.Context, t backup.Tenant) (*backup.Lease, error) {
+	use := keyUse(ctx, t, backup.PurposeProvision)
+	k, err := a.Keys.Ensure(ctx, t, use)
+	if err != nil {
+		return nil, err
+	}
+	use.Generation = k.Generation
+	return a.Keys.Obtain(ctx, t, use)
 }
 
 // ensure makes the repository of a tenant that was never backed up. One that was backed up has a repository; when it is not where it

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"sync"
@@ -105,6 +106,16 @@ type ShredReport struct {
 	Proof     []KeyProof `json:"proof"`
 	Signer    string     `json:"signer"`    // public identity
 	Signature []byte     `json:"signature"` // Ed25519 over Statement
+}
+
+// ShredDomain is the domain under which a ShredReport is signed.
+const ShredDomain = "holdfast shred report v1"
+
+// Statement is what a report's signature is over: the report as JSON, without the signature.
+func (r ShredReport) Statement() ([]byte, error) {
+	r.Signature = nil
+	r.Requested, r.Destroyed = r.Requested.UTC(), r.Destroyed.UTC()
+	return json.Marshal(r)
 }
 
 // KeyUse is one wish for an ekey: everything a receipt and the holder's policy need to know.
