@@ -23,14 +23,19 @@ type EnrolmentRequest struct {
 	Replace bool
 }
 
-// EnrollConnector opens the enrolment. It does not wait: the connector presents the token when somebody has carried it there.
+// refusalPatience is how long an enrolment's start listens whether the workflow refuses it; measured: a tenth of a second where a worker
+// is idle. A later refusal is found by whoever waits, and the token is then good for nothing.
+const refusalPatience = 1500 * time.Millisecond
+
+// EnrollConnector opens the enrolment. It does not wait for the connector, which presents the token when somebody has carried it there.
+// ErrRefused: one of the same connector is under way, or the workflow did not accept who asked.
 func (c *Client) EnrollConnector(ctx context.Context, r EnrolmentRequest) error {
 	policy := enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 	if r.Replace {
 		policy = enums.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
 	}
 	what := "the enrolment of " + r.Connector
-	_, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: workflows.EnrollConnectorID(r.Tenant, r.Connector), TaskQueue: workflows.TaskQueue,
 		WorkflowIDConflictPolicy:                 policy,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
@@ -43,7 +48,23 @@ func (c *Client) EnrollConnector(ctx context.Context, r EnrolmentRequest) error 
 			Message: what + " of " + r.Tenant + " is under way",
 			Hint:    "use the token that was printed for it, look at holdfast inbox " + r.Tenant + ", or give it up for a new one: --replace"}}
 	}
-	return c.classify(ctx, err, what, "")
+	if err != nil {
+		return c.classify(ctx, err, what, "")
+	}
+	listening, cancel := context.WithTimeout(ctx, refusalPatience)
+	defer cancel()
+	if err := run.Get(listening, nil); ended(err) {
+		return refused(c.classify(ctx, err, what, ""))
+	}
+	return ctx.Err()
+}
+
+// WaitEnrolment waits until the newest enrolment of the connector has ended, and tells which generation of the key the connector holds
+// then; 0 when there was none to bring to it.
+func (c *Client) WaitEnrolment(ctx context.Context, tenant, connector string) (holds int, err error) {
+	var result workflows.EnrollConnectorResult
+	err = c.result(ctx, workflows.EnrollConnectorID(tenant, connector), "", "the enrolment of "+connector, &result)
+	return result.Holds, err
 }
 
 // EnrolmentPresented tells an enrolment that a gateway has seen its token used. An enrolment that has ended meanwhile needs not be told.

@@ -74,11 +74,17 @@ func testEnrolment(t *testing.T, c *orchestrator.Client) {
 	}
 	r.Replace = true
 	must(0, c.EnrollConnector(ctx, r))(t)
+	if err := c.EnrollConnector(ctx, orchestrator.EnrolmentRequest{Tenant: "enrolls", Connector: "b2", RequestedBy: "eve"}); !errors.Is(err, orchestrator.ErrRefused) || !backup.HasCode(err, backup.CodeUnknownPrincipal) {
+		t.Errorf("by a stranger: %v", err)
+	}
 	seen := backup.Enrolment{Tenant: "enrolls", Connector: "hq", Identity: "ed25519:new", Presented: time.Now()}
 	must(0, c.EnrolmentPresented(ctx, seen))(t)
 	var result workflows.EnrollConnectorResult
 	if err := c.Temporal().GetWorkflow(ctx, workflows.EnrollConnectorID("enrolls", "hq"), "").Get(ctx, &result); err != nil || result.Holds != 1 {
 		t.Errorf("%+v %v", result, err)
+	}
+	if holds := must(c.WaitEnrolment(ctx, "enrolls", "hq"))(t); holds != 1 {
+		t.Errorf("it holds generation %d", holds)
 	}
 	if err := c.EnrolmentPresented(ctx, seen); err != nil {
 		t.Errorf("presented after the end: %v", err)
@@ -121,4 +127,25 @@ func testKeySchedules(t *testing.T, c *orchestrator.Client) {
 	if s := must(c.BackupSchedule(ctx, "keysched", app))(t); !s.Paused || s.Note != "the key was shredded" || describe(workflows.DrillKeyID("keysched")) != nil {
 		t.Errorf("after the end of the key: %+v", s)
 	}
+}
+
+// testSameTaskTwice: two workflows of a tenant wait with tasks of one name. No guess is made about which one is meant.
+func testSameTaskTwice(t *testing.T, c *orchestrator.Client) {
+	ctx := t.Context()
+	for _, name := range []string{"one", "two"} {
+		_, err := c.Temporal().ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: workflows.EnrollConnectorID("twice", name), TaskQueue: workflows.TaskQueue,
+			TypedSearchAttributes: orchestrator.TenantAttributes("twice")}, workflows.ProvisionKeyName, workflows.ProvisionKeyInput{Tenant: "twice"})
+		must(0, err)(t)
+	}
+	eventually(t, "both wait", func() bool { return len(must(c.Inbox(ctx, "twice"))(t)) == 2 })
+	d := backup.Decision{Task: backup.TaskKey, Action: backup.Retry, By: "anna"}
+	if _, err := c.Decide(ctx, "twice", d); !errors.Is(err, orchestrator.ErrRefused) || !strings.Contains(err.Error(), "enroll/twice/one, enroll/twice/two") {
+		t.Errorf("without saying which: %v", err)
+	}
+	must(c.DecideIn(ctx, "twice", "enroll/twice/two", d))(t)
+	must(0, c.Temporal().GetWorkflow(ctx, "enroll/twice/two", "").Get(ctx, nil))(t)
+	eventually(t, "the other one still waits", func() bool {
+		inbox := must(c.Inbox(ctx, "twice"))(t)
+		return len(inbox) == 1 && inbox[0].WorkflowID == "enroll/twice/one"
+	})
 }

@@ -48,6 +48,7 @@ func TestClient(t *testing.T) {
 		"key flow that failed":    testKeyFlowFails,
 		"drill":                   testDrill,
 		"enrolment":               testEnrolment,
+		"same task twice":         testSameTaskTwice,
 		"schedules of the key":    testKeySchedules,
 		"schedules are kept":      testSchedulesKept,
 		"runs do not overlap":     testRunsDoNotOverlap,

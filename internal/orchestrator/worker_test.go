@@ -169,6 +169,9 @@ func drillKey(_ workflow.Context, in workflows.DrillKeyInput) (workflows.DrillKe
 
 // enroll ends with the identity that was presented.
 func enroll(ctx workflow.Context, in workflows.EnrollConnectorInput) (workflows.EnrollConnectorResult, error) {
+	if in.RequestedBy == "eve" {
+		return workflows.EnrollConnectorResult{}, refuse(backup.CodeUnknownPrincipal, "eve is not an administrator", "ask one")
+	}
 	var r workflows.EnrolmentReport
 	workflow.GetSignalChannel(ctx, workflows.PresentedSignal).Receive(ctx, &r)
 	if r.Connector != in.Connector || len(in.SecretHash) != 32 || r.Identity != "ed25519:new" {
