@@ -37,6 +37,7 @@ func (s *reader) routes(mux *http.ServeMux) {
 	} {
 		mux.Handle("GET "+path, s.authenticated(q))
 	}
+	mux.Handle("POST "+readapi.MutePath, s.authenticated(s.mute))
 	mux.Handle("GET "+readapi.HealthPath, answer(func(ctx context.Context, _ *http.Request) (any, error) {
 		return struct{}{}, s.store.Ping(ctx)
 	}))

@@ -140,6 +140,15 @@ func (c *Client) Alerts(ctx context.Context, tenant string, all bool) (AlertPage
 	return get[AlertPage](ctx, c, fill(AlertsPath, tenant), query("all", strconv.FormatBool(all)))
 }
 
+// MuteAlert keeps one open alert from being told again for a while; CodeNotFound when it is not open.
+func (c *Client) MuteAlert(ctx context.Context, tenant string, m Mute) error {
+	body, err := json.Marshal(m)
+	if err == nil {
+		_, err = c.post(ctx, fill(MutePath, tenant), body)
+	}
+	return err
+}
+
 // Key reads where the tenant's key stands.
 func (c *Client) Key(ctx context.Context, tenant string) (backup.KeyStatus, error) {
 	return get[backup.KeyStatus](ctx, c, fill(KeyPath, tenant), nil)

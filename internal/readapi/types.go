@@ -1,10 +1,12 @@
 // Package readapi is what a person may read of a tenant over HTTPS: the wire types of the gateway's read API, and its client.
 //
 // Lists of people, runs and alerts are business data: they stay out of workflow histories and come from the store,
-// through the gateway. Everything is GET but the codec, JSON, and needs a bearer token.
+// through the gateway. Everything is GET but the codec and the muting of alerts, JSON, and needs a bearer token.
 package readapi
 
 import (
+	"time"
+
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -17,6 +19,7 @@ const (
 	RunsPath     = "/v1/tenants/{tenant}/runs"          // RunPage; ?limit=
 	RunPath      = "/v1/tenants/{tenant}/runs/{number}" // RunReport
 	AlertsPath   = "/v1/tenants/{tenant}/alerts"        // AlertPage; ?all=true for resolved ones, too
+	MutePath     = "/v1/tenants/{tenant}/alerts/mute"   // POST Mute
 	KeyPath      = "/v1/tenants/{tenant}/key"           // backup.KeyStatus
 	ReceiptsPath = "/v1/tenants/{tenant}/key/receipts"  // ReceiptPage; ?after= &limit= &run=
 	IdentityPath = "/v1/worker-identity"                // WorkerIdentity
@@ -87,6 +90,16 @@ type RunReport struct {
 type AlertPage struct {
 	Alerts []backup.Alert `json:"alerts"`
 }
+
+// Mute keeps one open alert from being told again until then; zero: tell it again. It stays open and counted.
+type Mute struct {
+	Kind    backup.AlertKind `json:"kind"`
+	Subject string           `json:"subject"`
+	Until   time.Time        `json:"until,omitzero"`
+}
+
+// MaxMute is how long an alert may be muted at most: whoever forgets it hears of it again.
+const MaxMute = 31 * 24 * time.Hour
 
 // ReceiptPage is a page of the log of key receipts in order of their numbers. Next is empty on the last page.
 type ReceiptPage struct {
