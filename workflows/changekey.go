@@ -123,7 +123,7 @@ func (c *keyChange) change(ctx workflow.Context) error {
 
 // prepare refuses what cannot be, before anybody is asked to approve it.
 func (c *keyChange) prepare(ctx workflow.Context) (err error) {
-	if c.in.Resume == nil && c.in.RequestedBy != bySchedule {
+	if c.in.Resume == nil && !c.scheduled(ctx) {
 		asker := activities.AdministratorInput{Tenant: c.in.Tenant, RequestedBy: c.in.RequestedBy}
 		if err := c.board.mayAdminister(ctx, "May "+c.in.RequestedBy+" change the key?", asker); err != nil {
 			return err
@@ -138,7 +138,7 @@ func (c *keyChange) prepare(ctx workflow.Context) (err error) {
 	}
 	switch {
 	case active.Generation == 0:
-		return refuse(backup.CodeNotFound, c.in.Tenant+" has no key yet", "holdfast tenants apply makes the first one")
+		return failure(noKeyYet(c.in.Tenant))
 	case c.in.Change == SwitchKey && c.in.Method != backup.KeyByConnector && c.in.Method != backup.KeyByKMS:
 		return refuse(backup.CodeBadConfig, fmt.Sprintf("there is no key method %q", c.in.Method), "connector or kms")
 	case c.in.Change == SwitchKey && c.in.Method == active.Method:
@@ -155,10 +155,20 @@ func (c *keyChange) prepare(ctx workflow.Context) (err error) {
 	return nil
 }
 
+// scheduled tells whether the clock asked. Anybody could call himself by its name, so it counts only from the schedule's own workflow.
+func (c *keyChange) scheduled(ctx workflow.Context) bool {
+	parent := workflow.GetInfo(ctx).ParentWorkflowExecution
+	if c.in.RequestedBy != bySchedule || parent == nil {
+		return false
+	}
+	id, err := ParseID(parent.ID)
+	return err == nil && id.Kind == "rotate" && id.Tenant == c.in.Tenant
+}
+
 // approval lets a second person decide. A rotation by schedule was agreed to with the tenant's description.
 func (c *keyChange) approval(ctx workflow.Context) error {
-	if c.in.RequestedBy == bySchedule {
-		c.board.end(c.board.task(backup.TaskKeyChange), backup.Passing, "agreed to with the tenant's description")
+	if t := c.board.task(backup.TaskKeyChange); t.State == backup.Pending && c.scheduled(ctx) {
+		c.board.end(t, backup.Passing, "agreed to with the tenant's description")
 		return nil
 	}
 	detail := fmt.Sprintf("%s asks for a new key of %s, by %s as before; generation %d is replaced", c.in.RequestedBy, c.in.Tenant, c.state.Method, c.state.From)
@@ -175,7 +185,7 @@ func (c *keyChange) newKey(ctx workflow.Context) error {
 	return c.board.pass(ctx, gate{name: backup.TaskNewKey, actions: mend, look: func(ctx workflow.Context) (backup.Verdict, error) {
 		c.state.Tried = true
 		in := activities.KeyChangeInput{Tenant: c.in.Tenant, Method: c.state.Method}
-		calls := calling(ctx, provisioning, c.in.Tenant, "Make the next generation of the key")
+		calls := calling(ctx, keeping, c.in.Tenant, "Make the next generation of the key")
 		var made activities.KeyChangeResult
 		if err := workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).PrepareKey, in).Get(calls, &made); err != nil {
 			return VerdictOf(err), ctx.Err()
@@ -191,7 +201,7 @@ func (c *keyChange) newKey(ctx workflow.Context) error {
 func (c *keyChange) holders(ctx workflow.Context) error {
 	in := activities.ShareKeyInput{Tenant: c.in.Tenant, Generation: c.state.To}
 	return c.board.pass(ctx, gate{name: backup.TaskHolders, actions: mendOrWaive,
-		look: c.board.probe(provisioning, "Bring the new key to every holder", (*activities.KeyKeeping)(nil).ShareKey, in)})
+		look: c.board.probe(keeping, "Bring the new key to every holder", (*activities.KeyKeeping)(nil).ShareKey, in)})
 }
 
 // rewrapRepository is the step after which there is no way back.
@@ -203,7 +213,7 @@ func (c *keyChange) rewrapRepository(ctx workflow.Context) error {
 func (c *keyChange) rewrap(ctx workflow.Context) (backup.Verdict, error) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	in := activities.RewrapInput{Tenant: c.in.Tenant, From: c.state.From, To: c.state.To}
-	calls := calling(ctx, provisioning, c.in.Tenant, fmt.Sprintf("Re-wrap the repository: generation %d → %d", in.From, in.To))
+	calls := calling(ctx, keeping, c.in.Tenant, fmt.Sprintf("Re-wrap the repository: generation %d → %d", in.From, in.To))
 	if err := workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).RewrapRepository, in).Get(calls, &c.rewrote); err != nil {
 		return VerdictOf(err), nil
 	}

@@ -21,7 +21,7 @@ const (
 func DrillKey(ctx workflow.Context, in DrillKeyInput) (*DrillKeyResult, error) {
 	s := speaker{in.Tenant}
 	var drill backup.KeyDrill
-	calls := calling(ctx, provisioning, in.Tenant, "Ask every source of the key for proof")
+	calls := calling(ctx, keeping, in.Tenant, "Ask every source of the key for proof")
 	err := workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).DrillKey, describe(in.Tenant, "")).Get(calls, &drill)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -29,6 +29,9 @@ func DrillKey(ctx workflow.Context, in DrillKeyInput) (*DrillKeyResult, error) {
 	if err != nil {
 		v := VerdictOf(err)
 		showDrill(ctx, drillFailed, fmt.Sprintf("The drill of %s could not be made: %s\n", plain(in.Tenant), plain(v.Detail)))
+		if v.Code == backup.CodeDestroyed { // nobody fears the loss of a key that was shredded
+			return nil, failure(v)
+		}
 		s.raise(ctx, backup.Alert{Kind: backup.AlertKeyDrill, Subject: backup.TaskKey, Message: "the loss drill could not be made: " + v.Detail, Hint: v.Hint})
 		return nil, failure(v)
 	}

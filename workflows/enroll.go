@@ -169,7 +169,7 @@ func (e *enrolling) share(ctx workflow.Context) (*EnrollConnectorResult, error) 
 	// The generation in use is meant, whichever that is by then.
 	in := activities.ShareKeyInput{Tenant: e.in.Tenant, Connector: e.in.Connector}
 	err = e.board.pass(ctx, gate{name: backup.TaskHolders, actions: mendOrWaive,
-		look: e.board.probe(provisioning, "Bring the key to "+e.in.Connector, (*activities.KeyKeeping)(nil).ShareKey, in)})
+		look: e.board.probe(keeping, "Bring the key to "+e.in.Connector, (*activities.KeyKeeping)(nil).ShareKey, in)})
 	if err != nil || e.board.task(backup.TaskHolders).State == backup.Waived {
 		return &EnrollConnectorResult{}, err
 	}

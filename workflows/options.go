@@ -48,9 +48,17 @@ var (
 		StartToCloseTimeout: 2 * time.Minute,
 		RetryPolicy:         backoff(2*time.Second, 30*time.Second, 4),
 	}
+	// keeping works on generations of a key with their holders. It bounds itself to three minutes and beats every few seconds, so a
+	// killed worker is noticed soon; a gate goes on after it.
+	keeping = workflow.ActivityOptions{
+		StartToCloseTimeout: 4 * time.Minute,
+		HeartbeatTimeout:    30 * time.Second,
+		RetryPolicy:         backoff(2*time.Second, 30*time.Second, 4),
+	}
 	// undoing gives up a generation of the key that is not in use. It outlasts a store that is away, because nobody can do it by hand.
 	undoing = workflow.ActivityOptions{
-		StartToCloseTimeout:    2 * time.Minute,
+		StartToCloseTimeout:    4 * time.Minute,
+		HeartbeatTimeout:       30 * time.Second,
 		ScheduleToCloseTimeout: 24 * time.Hour,
 		RetryPolicy:            backoff(2*time.Second, time.Minute, 0),
 	}

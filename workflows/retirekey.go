@@ -60,8 +60,14 @@ func (r *retirement) grace(ctx workflow.Context) error {
 // retire waits for whoever holds the generation. A holder that is gone for ever is waived, with a reason.
 func (r *retirement) retire(ctx workflow.Context) error {
 	in := activities.GenerationInput{Tenant: r.in.Tenant, Generation: r.in.Generation}
-	return r.board.pass(ctx, gate{name: backup.TaskRetire, actions: mendOrWaive,
-		look: r.board.probe(provisioning, fmt.Sprintf("Retire generation %d", in.Generation), (*activities.KeyKeeping)(nil).RetireKey, in)})
+	retire := r.board.probe(keeping, fmt.Sprintf("Retire generation %d", in.Generation), (*activities.KeyKeeping)(nil).RetireKey, in)
+	return r.board.pass(ctx, gate{name: backup.TaskRetire, actions: mendOrWaive, look: func(ctx workflow.Context) (backup.Verdict, error) {
+		v, err := retire(ctx)
+		if v.Code == backup.CodeDestroyed { // the whole key was shredded meanwhile
+			v = backup.Verdict{Passing: true, Detail: v.Detail}
+		}
+		return v, err
+	}})
 }
 
 func (r *retirement) continueAsNew(ctx workflow.Context) error {

@@ -80,7 +80,14 @@ func (s *shredding) mayAsk(ctx workflow.Context) error {
 		return nil
 	}
 	asker := activities.AdministratorInput{Tenant: s.in.Tenant, RequestedBy: s.in.RequestedBy}
-	return s.board.mayAdminister(ctx, "May "+s.in.RequestedBy+" ask for the key's destruction?", asker)
+	if err := s.board.mayAdminister(ctx, "May "+s.in.RequestedBy+" ask for the key's destruction?", asker); err != nil {
+		return err
+	}
+	plan, err := s.board.plan(ctx)
+	if err == nil && plan.Active.Generation == 0 {
+		err = failure(noKeyYet(s.in.Tenant))
+	}
+	return err
 }
 
 func (s *shredding) first(ctx workflow.Context) error {
@@ -136,7 +143,7 @@ func (s *shredding) destroy(ctx workflow.Context) error {
 }
 
 func (s *shredding) askHolders(ctx workflow.Context) (backup.Verdict, error) {
-	calls := calling(ctx, provisioning, s.in.Tenant, "Destroy the key at every holder")
+	calls := calling(ctx, keeping, s.in.Tenant, "Destroy the key at every holder")
 	var said activities.DestroyResult
 	if err := workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).DestroyKey, describe(s.in.Tenant, "")).Get(calls, &said); err != nil {
 		return VerdictOf(err), ctx.Err()
@@ -166,7 +173,7 @@ func (s *shredding) note(said []backup.KeyProof) {
 // prove asks for the key and tries to open the repository; that both fail is the proof.
 func (s *shredding) prove(ctx workflow.Context) error {
 	return s.board.pass(ctx, gate{name: backup.TaskProof, actions: []backup.Action{backup.Retry}, look: func(ctx workflow.Context) (backup.Verdict, error) {
-		calls := calling(ctx, provisioning, s.in.Tenant, "Prove that nothing opens any more")
+		calls := calling(ctx, keeping, s.in.Tenant, "Prove that nothing opens any more")
 		var proved activities.ShredProofResult
 		if err := workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).ProveShred, activities.ShredProofInput{Report: s.state.Report}).Get(calls, &proved); err != nil {
 			return VerdictOf(err), ctx.Err()

@@ -41,6 +41,10 @@ func (s speaker) plan(ctx workflow.Context) (plan activities.KeyPlanResult, err 
 	return plan, failed(ctx, err)
 }
 
+func noKeyYet(tenant string) backup.Verdict {
+	return backup.Verdict{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Detail: tenant + " has no key yet", Hint: "holdfast apply makes the first one"}
+}
+
 // keyAlert tells which alert a failure of key custody raises, and whether it is one.
 func keyAlert(c backup.Code) (backup.AlertKind, bool) {
 	switch c {
