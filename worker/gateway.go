@@ -135,3 +135,7 @@ type presence struct{ temporal *orchestrator.Client }
 func (p presence) ConnectorChanged(ctx context.Context, c backup.ConnectorPresence) error {
 	return p.temporal.ReportConnector(ctx, c)
 }
+
+func (p presence) EnrolmentPresented(ctx context.Context, e backup.Enrolment) error {
+	return p.temporal.EnrolmentPresented(ctx, e)
+}

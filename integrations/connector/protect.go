@@ -192,7 +192,7 @@ func IsProtected(content []byte) bool {
 }
 
 // unprotect gives the plain content of a key file or a copy of one. It tells by the content whether there is anything to open.
-func unprotect(path string, content []byte, p Protector) ([]byte, error) {
+func unprotect(path string, content []byte, p Opener) ([]byte, error) {
 	switch protected := IsProtected(content); {
 	case protected && p == nil:
 		return nil, &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: path + " is protected, and nothing was given that opens it",
