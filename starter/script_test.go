@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdfast-backup/holdfast/internal/devserver"
 	"github.com/holdfast-backup/holdfast/internal/orchestrator"
+	"github.com/holdfast-backup/holdfast/internal/payload"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 )
 
@@ -60,10 +62,19 @@ func temporal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Defer(server.Stop)
 	ts.Setenv("TEMPORAL_ADDRESS", server.Address)
+	ring := payload.NewKeyring(time.Now())
+	keys, err := ring.Marshal()
+	if err == nil {
+		err = os.WriteFile(ts.MkAbs("payload-keys.json"), keys, 0o600)
+	}
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	ts.Setenv("HOLDFAST_PAYLOAD_KEYS", "file:"+ts.MkAbs("payload-keys.json"))
 	if len(args) == 0 {
 		return
 	}
-	c, err := orchestrator.Dial(context.Background(), orchestrator.Options{Profile: readapi.Profile{TemporalAddress: server.Address}})
+	c, err := orchestrator.Dial(context.Background(), orchestrator.Options{Profile: readapi.Profile{TemporalAddress: server.Address}, Codec: payload.NewCodec(ring)})
 	if err == nil {
 		err = c.CheckNamespace(context.Background(), true)
 		c.Close()
