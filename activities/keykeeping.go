@@ -15,6 +15,7 @@ import (
 type KeyKeeping struct {
 	Tenants      Tenants
 	Keys         KeyKeeper
+	Connectors   Connectors
 	Repositories Repositories
 }
 
@@ -32,10 +33,14 @@ func (a *KeyKeeping) PlanKey(ctx context.Context, in TenantInput) (KeyPlanResult
 	if err != nil {
 		return KeyPlanResult{}, fail(err)
 	}
+	pinned, err := a.Connectors.PinnedConnectors(ctx, in.Tenant)
+	if err != nil {
+		return KeyPlanResult{}, fail(err)
+	}
 	plan := KeyPlanResult{
 		Method: t.Key.Method, Grace: t.Key.Grace.Or(backup.DefaultGrace), ShredWait: t.Key.ShredWait.Or(backup.DefaultShredWait),
 		WaitAtMost: t.Key.WaitAtMost.Or(backup.DefaultWaitAtMost), WaitsAbsent: t.Key.ConnectorAbsent == backup.WaitWhenAbsent,
-		Connectors: len(t.Key.Connectors),
+		Connectors: len(pinned),
 	}
 	if i := slices.IndexFunc(all, func(k backup.EKey) bool { return k.State == backup.EKeyActive }); i >= 0 {
 		plan.Active = all[i]

@@ -107,6 +107,12 @@ type KeyKeeper interface {
 	RecordShred(ctx context.Context, r backup.ShredReport) (backup.ShredReport, error)
 }
 
+// Connectors knows who may hold a tenant's ekey.
+type Connectors interface {
+	// PinnedConnectors lists the tenant's connectors, by name: those of its description and those that were enrolled.
+	PinnedConnectors(ctx context.Context, tenant string) ([]backup.ConnectorStatus, error)
+}
+
 // Enrolments admits connectors.
 type Enrolments interface {
 	// OpenEnrolment keeps an enrolment; one of the same tenant and connector is replaced.
