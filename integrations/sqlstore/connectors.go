@@ -132,14 +132,6 @@ func (s *Store) MarkConnectorsLost(ctx context.Context, seenBefore, at time.Time
 	return lost, nil
 }
 
-// ConnectedConnectors counts the tenant's pinned connectors that are connected and were seen at or after seenAfter.
-func (s *Store) ConnectedConnectors(ctx context.Context, tenant string, seenAfter time.Time) (int, error) {
-	var n int
-	err := s.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM connector
-		WHERE tenant = $1 AND pinned AND connected AND last_seen >= $2`, tenant, micros(seenAfter)).Scan(&n)
-	return n, classify(ctx, "count connectors", err)
-}
-
 func connectors(ctx context.Context, db database, tenant string) ([]backup.ConnectorStatus, error) {
 	return list(ctx, db, scanConnector, `SELECT `+connectorColumns+` FROM connector WHERE tenant = $1 AND pinned ORDER BY name LIMIT $2`, tenant, maxPage)
 }

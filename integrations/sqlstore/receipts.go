@@ -115,8 +115,3 @@ func receiptFields(v *backup.Receipt) []any {
 	return []any{&v.Tenant, &v.Number, &v.Generation, &v.Method, &v.Purpose, &v.WorkflowID, &v.RunID, &v.Attempt, &v.Holder, &v.Requester, &v.Nonce,
 		moment{&v.At}, moment{&v.Until}}
 }
-
-// AppendReceipt appends a receipt that nobody signs for.
-func (s *Store) AppendReceipt(ctx context.Context, r backup.Receipt) (int64, error) {
-	return s.SealReceipt(ctx, r, func(backup.Receipt, []byte) ([]byte, []byte, error) { return nil, nil, nil })
-}
