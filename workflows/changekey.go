@@ -290,6 +290,7 @@ func (c *keyChange) retireLater(ctx workflow.Context) error {
 }
 
 func (c *keyChange) continueAsNew(ctx workflow.Context) error {
+	ctx, _ = workflow.NewDisconnectedContext(ctx) // a cancelled change is undone over as many runs as it takes
 	carried, err := c.board.carry(ctx)
 	if err != nil {
 		return err

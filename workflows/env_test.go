@@ -22,6 +22,7 @@ type stage struct {
 	timers   int
 	answered int
 	updates  int
+	parked   map[string]int // workflows that asked to be told of a connector
 }
 
 // updateID keeps the environment from taking two updates for one.
@@ -32,7 +33,7 @@ func (s *stage) updateID() string {
 
 func newStage(t *testing.T, id string) *stage {
 	var suite testsuite.WorkflowTestSuite
-	s := &stage{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), world: newWorld(), t: t}
+	s := &stage{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), world: newWorld(), t: t, parked: map[string]int{}}
 	s.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue})
 	s.SetDetachedChildWait(false) // the watch over connectors never ends
 	s.SetTestTimeout(30 * time.Second)
@@ -120,6 +121,17 @@ func (s *stage) mustFail(code backup.Code) backup.Verdict {
 		s.t.Fatalf("failed with %q (%v), want %q", v.Code, err, code)
 	}
 	return v
+}
+
+// mustContinue returns the input that the workflow continues as new with.
+func (s *stage) mustContinue(in any) any {
+	s.t.Helper()
+	var next *workflow.ContinueAsNewError
+	if err := s.GetWorkflowError(); !asContinue(err, &next) {
+		s.t.Fatalf("ends with %v", err)
+	}
+	decodeInput(s.t, next, in)
+	return in
 }
 
 func wantCode(t *testing.T, err error, code backup.Code) {

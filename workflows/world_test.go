@@ -39,6 +39,7 @@ type world struct {
 	restore    func() (activities.RestoreResult, error)
 	schedules  func() error
 	finished   []activities.FinishRunInput
+	keys       vault
 }
 
 var passing = backup.Verdict{Passing: true, Detail: "as it should be"}
@@ -78,11 +79,13 @@ func newWorld() *world {
 			return activities.RestoreResult{Snapshot: "s1", Counts: backup.RestoreCounts{Files: 3}}, nil
 		},
 		schedules: func() error { return nil },
+		keys:      newVault(),
 	}
 }
 
 // register makes the world answer on a worker or in a test environment.
 func (w *world) register(r worker.ActivityRegistry) {
+	w.registerKeys(r)
 	r.RegisterActivity(&activities.Tenancy{Tenants: (*store)(w)})
 	r.RegisterActivity(&activities.Alerting{Alerts: (*store)(w), Notifier: (*store)(w)})
 	for name, f := range map[string]any{
