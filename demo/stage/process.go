@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 )
 
@@ -36,7 +37,7 @@ func (s *Stage) StartDev(ctx context.Context) (*Process, error) {
 	if err := os.Remove(profile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	p, err := s.start("dev", "dev", "--state", s.Path("holdfast"), "--listen", s.address(s.ports[gatewayPort]),
+	p, err := s.start("dev", nil, "dev", "--state", s.Path("holdfast"), "--listen", s.address(s.ports[gatewayPort]),
 		"--temporal-port", fmt.Sprint(s.ports[temporalPort]), "--ui-port", fmt.Sprint(s.ports[uiPort]))
 	if err != nil {
 		return nil, err
@@ -46,12 +47,33 @@ func (s *Stage) StartDev(ctx context.Context) (*Process, error) {
 
 // StartWorker starts one more `holdfastd run` on the stage's store and repositories, against an outside Temporal server.
 func (s *Stage) StartWorker(name string) (*Process, error) {
-	return s.start(name, "run", "--state", s.Path("holdfast"))
+	return s.start(name, nil, "run", "--state", s.Path("holdfast"))
+}
+
+// StartFaultyWorker starts a worker that kills itself at a moment (HOLDFAST_FAULT of worker/faults.go); program is a build with faults.
+func (s *Stage) StartFaultyWorker(name, program, fault string) (*Process, error) {
+	return s.startProgram(name, program, []string{"HOLDFAST_FAULT=" + fault}, "run", "--state", s.Path("holdfast"))
+}
+
+// EnsurePayloadKeys makes the keys of what goes to Temporal, unless there are some. `dev` does so by itself.
+func (s *Stage) EnsurePayloadKeys(ctx context.Context) error {
+	file := s.Path("holdfast", "payload-keys.json")
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, s.program("holdfastd"), "payload-key", "new", "--out", file).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("holdfastd payload-key new: %w: %s", err, out)
+	}
+	return nil
 }
 
 // StartGateway starts `holdfastd gateway` and waits until it listens.
 func (s *Stage) StartGateway(ctx context.Context) (*Process, error) {
-	p, err := s.start("gateway", "gateway", "--state", s.Path("holdfast"), "--listen", s.address(s.ports[gatewayPort]))
+	if err := s.EnsurePayloadKeys(ctx); err != nil {
+		return nil, err
+	}
+	p, err := s.start("gateway", nil, "gateway", "--state", s.Path("holdfast"), "--listen", s.address(s.ports[gatewayPort]))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +113,20 @@ func (s *Stage) StartConnector() (*Process, error) {
 
 // StartConnectorOf starts a connector with another key file. Its log has the name.
 func (s *Stage) StartConnectorOf(name, keyFile string) (*Process, error) {
-	return s.start(name, "connector", "--key-file", keyFile)
+	return s.start(name, nil, "connector", "--key-file", keyFile)
+}
+
+// EnrollConnector asks for a token, as an administrator does, and starts a connector with it that makes its own key file.
+func (s *Stage) EnrollConnector(ctx context.Context, name, keyFile string) (*Process, error) {
+	r, err := s.Holdfast(ctx, "connector", "enroll", Tenant, "--name", name, "--by", "anna@"+Domain)
+	if err != nil || r.Code != 0 {
+		return nil, fmt.Errorf("holdfast connector enroll: exit code %d: %s %w", r.Code, r.Stderr, err)
+	}
+	token := keyFile + ".token"
+	if err := os.WriteFile(token, []byte(r.Stdout), 0o600); err != nil {
+		return nil, err
+	}
+	return s.start(name, nil, "connector", "--enroll", "@"+token, "--key-file", keyFile)
 }
 
 func (s *Stage) program(name string) string { return filepath.Join(s.o.Bin, name) }
@@ -111,13 +146,17 @@ func (s *Stage) Environment() []string {
 	return env
 }
 
-func (s *Stage) start(name string, args ...string) (*Process, error) {
+func (s *Stage) start(name string, env []string, args ...string) (*Process, error) {
+	return s.startProgram(name, s.program("holdfastd"), env, args...)
+}
+
+func (s *Stage) startProgram(name, program string, env []string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(s.Path("logs", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(s.program("holdfastd"), args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = s.Environment(), log, log
+	cmd := exec.Command(program, args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(s.Environment(), env...), log, log
 	// A Ctrl-C on the terminal reaches the stage, which stops its processes in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -186,7 +225,8 @@ func (s *Stage) Profile() (readapi.Profile, error) {
 
 // GatewayProfile is what the command line would need of a gateway that runs without `dev`.
 func (s *Stage) GatewayProfile() (readapi.Profile, error) {
-	p := readapi.Profile{Gateway: "https://" + s.address(s.ports[gatewayPort]), CAFile: s.Path("holdfast", "gateway.pem"), TokenFile: s.Path("holdfast", "read.token")}
+	p := readapi.Profile{Gateway: "https://" + s.address(s.ports[gatewayPort]), CAFile: s.Path("holdfast", "gateway.pem"), TokenFile: s.Path("holdfast", "read.token"),
+		PayloadKeys: backup.SecretRef("file:" + s.Path("holdfast", "payload-keys.json"))}
 	_, err := os.Stat(p.TokenFile)
 	return p, err
 }
