@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,14 +18,20 @@ import (
 type AgentOptions struct {
 	// Keys is the open key file; the caller closes it after the agent.
 	Keys *KeyStore
-	// Folder (mode 0700, made when absent) keeps releases.jsonl, the connector's own receipts, and nonces, what it must not answer twice.
+	// Folder (mode 0700, made when absent) keeps releases.jsonl, the connector's own receipts; events.jsonl, what else became of the
+	// ekey; nonces, what it must not answer twice; and status.json, see ReadStatus.
 	Folder string
+	// Policy is the customer's; nil: every purpose but destroy, at any time. SetPolicy exchanges it.
+	Policy *Policy
+	// Memory is shown in the status: whether the process's memory is kept from swap.
+	Memory string
 	Clock  func() time.Time
 	Log    *zap.Logger
 }
 
 const (
 	releasesFile = "releases.jsonl"
+	eventsFile   = "events.jsonl"
 	noncesFile   = "nonces"
 
 	// clockSkew is how far a worker's clock may be ahead of or behind the connector's.
@@ -35,6 +40,9 @@ const (
 	maxServing = 8
 	// stopTime is what answers under way and the farewell may take after Run's context ended.
 	stopTime = 5 * time.Second
+
+	// retellTime is what telling the gateway of a change may hold up the answer.
+	retellTime = 3 * time.Second
 
 	retryLeast = 200 * time.Millisecond
 	retryMost  = 15 * time.Second
@@ -48,8 +56,14 @@ type Agent struct {
 	log      *zap.Logger
 	client   *client
 	nonces   *replayGuard
-	releases *releaseLog
+	releases *lineLog
+	events   *lineLog
 	status   statusBoard
+	memory   string
+
+	mu     sync.Mutex
+	policy *Policy
+	left   hourly // when the ekey left
 }
 
 // NewAgent opens the agent's files. Close closes them.
@@ -60,26 +74,53 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	self := o.Keys.self()
+	a := &Agent{keys: o.Keys, key: self, now: o.Clock, memory: o.Memory, client: newClient(self, o.Clock),
+		log: o.Log.With(zap.String("connector", self.Connector), zap.String("tenant", self.Tenant))}
+	a.status.path = filepath.Join(o.Folder, statusFile)
+	if err := a.SetPolicy(o.Policy); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(o.Folder, 0o700); err != nil {
 		return nil, fileError("the connector's folder could not be made", o.Folder, err)
 	}
-	nonces, err := openReplayGuard(filepath.Join(o.Folder, noncesFile), o.Clock())
-	if err != nil {
-		return nil, fileError("the record of seen requests could not be opened", o.Folder, err)
+	if err := a.open(o.Folder); err != nil {
+		return nil, errors.Join(err, a.Close())
 	}
-	releases, err := openReleaseLog(filepath.Join(o.Folder, releasesFile))
-	if err != nil {
-		return nil, errors.Join(fileError("the release log could not be opened", o.Folder, err), nonces.close())
-	}
-	self := o.Keys.self()
-	return &Agent{keys: o.Keys, key: self, now: o.Clock, log: o.Log.With(zap.String("connector", self.Connector), zap.String("tenant", self.Tenant)),
-		client: newClient(self, o.Clock), nonces: nonces, releases: releases}, nil
+	return a, nil
 }
 
-// Close releases the agent's files and connections, after Run.
+func (a *Agent) open(folder string) (err error) {
+	if a.nonces, err = openReplayGuard(filepath.Join(folder, noncesFile), a.now()); err != nil {
+		return fileError("the record of seen requests could not be opened", folder, err)
+	}
+	if a.releases, err = openLineLog(filepath.Join(folder, releasesFile)); err != nil {
+		return fileError("the release log could not be opened", folder, err)
+	}
+	if a.events, err = openLineLog(filepath.Join(folder, eventsFile)); err != nil {
+		return fileError("the log of events could not be opened", folder, err)
+	}
+	return nil
+}
+
+// SetPolicy exchanges the customer's policy; nil is the default. It may be called at any time.
+func (a *Agent) SetPolicy(p *Policy) error {
+	if p == nil {
+		p = &Policy{}
+	}
+	if err := p.prepare(); err != nil {
+		return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "the policy is not good", Hint: "docs/connector-protocol.md shows one", Cause: err}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.policy = p
+	return nil
+}
+
+// Close releases the agent's files and connections, after Run. The key store is the caller's.
 func (a *Agent) Close() error {
 	a.client.close()
-	return errors.Join(a.nonces.close(), a.releases.close())
+	return errors.Join(a.nonces.close(), a.releases.close(), a.events.close())
 }
 
 // Run serves requests until ctx ends; then it finishes the answers under way and says farewell. A gateway that cannot be
@@ -89,6 +130,7 @@ func (a *Agent) Run(ctx context.Context) {
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTime, stop) })()
 	var work sync.WaitGroup
+	defer a.keepStatusFile()()
 	retry := a.newRetry()
 	for ctx.Err() == nil {
 		if a.session(ctx, serving, &work) {
@@ -109,7 +151,7 @@ func (a *Agent) newRetry() *pause {
 // session says hello and polls until a call fails. It tells whether a poll came back, so that only a gateway that serves
 // resets the distance of the tries.
 func (a *Agent) session(ctx, serving context.Context, work *sync.WaitGroup) (polled bool) {
-	err := a.client.hello(ctx)
+	err := a.hello(ctx)
 	if err == nil {
 		a.connected()
 		polled, err = a.polls(ctx, serving, work)
@@ -138,6 +180,11 @@ func (a *Agent) polls(ctx, serving context.Context, work *sync.WaitGroup) (polle
 	}
 }
 
+// hello tells the gateway where this connector can be sealed to and what it holds.
+func (a *Agent) hello(ctx context.Context) error {
+	return a.client.hello(ctx, hello{Address: a.key.Address(), Holds: a.keys.Holds()})
+}
+
 // serve judges one request and answers it. What is no request at all cannot be answered; it is logged.
 func (a *Agent) serve(ctx context.Context, wire json.RawMessage) {
 	r, err := ParseRequest(wire)
@@ -145,80 +192,37 @@ func (a *Agent) serve(ctx context.Context, wire json.RawMessage) {
 		a.log.Warn("the gateway sent something that is no key request", zap.Int("bytes", len(wire)))
 		return
 	}
-	release, refusal := a.decide(r)
-	if refusal != nil {
-		a.status.refused()
-		a.log.Warn("key request refused", append(about(r), zap.String("code", string(refusal.Code)), zap.String("reason", refusal.Reason))...)
-	} else {
-		a.status.released(a.now())
-		a.log.Info("ekey released", append(about(r), zap.Int("generation", release.Generation))...)
+	word := a.decide(ctx, r)
+	a.note(r, word)
+	if changesKeys(r.Purpose) && word.Refusal == nil {
+		a.retell(ctx)
 	}
-	a.deliver(ctx, r, answerTo(r, a.key, release, refusal))
+	a.deliver(ctx, r, answerTo(r, a.key, word))
 }
 
-func about(r Request) []zap.Field {
-	return []zap.Field{zap.String("nonce", r.Nonce), zap.String("purpose", string(r.Purpose)), zap.String("workflowID", r.WorkflowID),
+func (a *Agent) note(r Request, word Answer) {
+	about := []zap.Field{zap.String("nonce", r.Nonce), zap.String("purpose", string(r.Purpose)), zap.String("workflowID", r.WorkflowID),
 		zap.String("runID", r.RunID), zap.Int("attempt", r.Attempt), zap.String("requester", shortIdentity(r.Requester))}
-}
-
-// decide releases or refuses. The receipt is on disk before anything is sealed for anybody else to see.
-func (a *Agent) decide(r Request) (*Release, *Refusal) {
-	if refusal := a.judge(r); refusal != nil {
-		return nil, refusal
-	}
-	fresh, err := a.nonces.use(r.Nonce, r.expires().Add(clockSkew), a.now())
 	switch {
-	case errors.Is(err, errTooManyNonces):
-		return nil, denied(err.Error())
-	case err != nil:
-		a.log.Error("the record of seen requests cannot be written", zap.Error(err))
-		return nil, denied("the connector cannot write its record of seen requests")
-	case !fresh:
-		return nil, denied("this request was seen before")
+	case word.Refusal != nil:
+		a.status.refused()
+		a.log.Warn("key request refused", append(about, zap.String("code", string(word.Refusal.Code)), zap.String("reason", word.Refusal.Reason))...)
+	case word.Release != nil && r.To != nil:
+		a.log.Info("ekey shared with another connector", append(about, zap.Int("generation", word.Release.Generation), zap.String("to", r.To.Connector), zap.String("identity", r.To.Identity))...)
+	case word.Release != nil:
+		a.status.released(a.now())
+		a.log.Info("ekey released", append(about, zap.Int("generation", word.Release.Generation))...)
+	default:
+		a.log.Info("key request served", append(about, zap.Int("generation", r.Generation))...)
 	}
-	held, err := a.keys.ekey(context.Background(), r.Generation)
-	if err != nil {
-		return nil, denied("the connector does not hold this generation of the ekey")
-	}
-	defer clear(held.ekey)
-	release, err := sealFor(r, held.ekey, held.Number)
-	if err != nil {
-		return nil, denied("the recipient key is not good")
-	}
-	if err := a.releases.append(a.lineOf(r, held.Number)); err != nil {
-		a.log.Error("the release log cannot be written", zap.Error(err))
-		return nil, denied("the connector cannot write its release log")
-	}
-	return release, nil
 }
 
-// judge checks a well-formed request against what is pinned. Who asks is proved first; the rest is then that worker's word.
-func (a *Agent) judge(r Request) *Refusal {
-	now := a.now()
-	switch {
-	case !slices.Contains(a.key.Workers, r.Requester):
-		return denied("the worker's identity is not pinned")
-	case !r.signed():
-		return denied("the signature is not the worker's")
-	case r.Tenant != a.key.Tenant:
-		return denied("the request is for another tenant")
-	case time.UnixMilli(r.Issued).After(now.Add(clockSkew)):
-		return denied("the request was issued in the future; compare the clocks")
-	case !r.expires().Add(clockSkew).After(now):
-		return denied("the request has expired; compare the clocks")
-	case !knownPurpose(r.Purpose):
-		return denied("the purpose is not known")
-	}
-	return nil
-}
-
-func denied(reason string) *Refusal { return &Refusal{Code: backup.CodeDenied, Reason: reason} }
-
-func (a *Agent) lineOf(r Request, generation int) ReleaseLine {
-	return ReleaseLine{
-		Connector: a.key.Connector, Tenant: r.Tenant, Generation: generation, Purpose: r.Purpose,
-		WorkflowID: r.WorkflowID, RunID: r.RunID, Attempt: r.Attempt, Requester: r.Requester, Nonce: r.Nonce,
-		At: a.now(), Until: r.expires(),
+// retell lets the gateway know what is held now, before the worker asks who holds it. Another hello comes with every session.
+func (a *Agent) retell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, retellTime)
+	defer cancel()
+	if err := a.hello(ctx); err != nil {
+		a.log.Warn("the gateway was not told yet what this connector holds", zap.Error(err))
 	}
 }
 
@@ -242,7 +246,7 @@ func (a *Agent) deliver(ctx context.Context, r Request, answer Answer) {
 // final tells whether the gateway's refusal of a call stands however often it is made.
 func final(err error) bool {
 	var f *Failure
-	return errors.As(err, &f) && f.Code != FailStore && f.Code != FailGoingAway && f.Code != FailReplayed
+	return errors.As(err, &f) && f.Code != FailStore && f.Code != FailGoingAway && f.Code != FailReplayed && f.Code != FailTooFast
 }
 
 func (a *Agent) connected() {
@@ -251,6 +255,7 @@ func (a *Agent) connected() {
 }
 
 func (a *Agent) disconnected(err error) {
+	err = a.explain(err)
 	if !a.status.disconnected(a.now(), err) {
 		return // said already
 	}

@@ -3,7 +3,9 @@ package connector
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,14 +29,18 @@ type BrokerOptions struct {
 	Log       *zap.Logger
 }
 
-// maxAsks bounds the requests that one Obtain makes, each with a nonce and a recipient key of its own.
-const maxAsks = 3
+// maxAsks bounds the requests that are made of connectors which do not answer, each with a nonce and a recipient key of its own; and
+// those made of one connector that is named.
+const (
+	maxAsks      = 3
+	maxAsksNamed = 2
+)
 
 // tidyTime is what removing a used request may take, even when the caller has gone.
 const tidyTime = 5 * time.Second
 
-// Broker obtains ekeys from connectors for the worker process it lives in. It satisfies the Keys port for tenants whose key
-// method is the connector, and may be used concurrently.
+// Broker asks connectors, for the worker process that it lives in. It is custody's holder of the key method connector (see holder.go),
+// and may be used concurrently.
 type Broker struct {
 	box Mailbox
 	id  Identity
@@ -62,38 +68,144 @@ func NewBroker(box Mailbox, id Identity, o BrokerOptions) *Broker {
 	return &Broker{box, id, o}
 }
 
-// Reachable returns nil when a connector of the tenant is connected, and CodeNotConnected otherwise. It asks for nothing.
-func (b *Broker) Reachable(ctx context.Context, t backup.Tenant) error {
-	if len(t.Key.Connectors) == 0 {
-		return errNothingPinned(t.ID)
-	}
-	n, err := b.box.ConnectedConnectors(ctx, t.ID, b.o.Clock().Add(-b.o.LostAfter))
+// circle is a tenant's pinned connectors, by name.
+type circle []backup.ConnectorStatus
+
+// circle of the tenant, as the store has it now. CodeNotConnected when nothing is pinned.
+func (b *Broker) circle(ctx context.Context, tenant string) (circle, error) {
+	all, err := b.box.PinnedConnectors(ctx, tenant)
 	if err != nil {
-		return fmt.Errorf("counting connected connectors: %w", err)
+		return nil, fmt.Errorf("listing the pinned connectors: %w", err)
 	}
-	if n == 0 {
-		return errNotConnected(t.ID)
+	if len(all) == 0 {
+		return nil, errNothingPinned(tenant)
 	}
-	return nil
+	return all, nil
 }
 
-// Obtain asks the tenant's connectors for the ekey; the caller closes the lease. Every lease has left a receipt.
-// CodeNotConnected: none is connected, or none answered. CodeDenied, CodeSealed, CodeRevoked, CodeDestroyed: a connector's own
-// word. CodeBadResponse: the answers were not those of a pinned connector.
-func (b *Broker) Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error) {
-	if use.Tenant != t.ID {
-		return nil, &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "a key use names another tenant than the one asked for"}
+func (c circle) named(name string) (backup.ConnectorStatus, bool) {
+	i := slices.IndexFunc(c, func(s backup.ConnectorStatus) bool { return s.Name == name })
+	if i < 0 {
+		return backup.ConnectorStatus{}, false
 	}
+	return c[i], true
+}
+
+// connected are those that could be asked now.
+func (b *Broker) connected(all circle) (around circle) {
+	seenAfter := b.o.Clock().Add(-b.o.LostAfter)
+	for _, c := range all {
+		if c.Connected && !c.LastSeen.Before(seenAfter) {
+			around = append(around, c)
+		}
+	}
+	return around
+}
+
+// holding are those that said they hold the generation, and the right one where that is known.
+func (c circle) holding(k backup.EKey) (holders circle) {
+	for _, s := range c {
+		if held := heldBy(s, k.Generation); held != "" && (k.Check == "" || held == k.Check) {
+			holders = append(holders, s)
+		}
+	}
+	return holders
+}
+
+// heldBy is the check key of the generation as the connector told it; empty when it did not.
+func heldBy(c backup.ConnectorStatus, generation int) string {
+	i := slices.IndexFunc(c.Holds, func(h backup.HeldKey) bool { return h.Generation == generation })
+	if i < 0 {
+		return ""
+	}
+	return c.Holds[i].Check
+}
+
+// without leaves the named ones out.
+func (c circle) without(names map[string]bool) circle {
+	return slices.DeleteFunc(slices.Clone(c), func(s backup.ConnectorStatus) bool { return names[s.Name] })
+}
+
+// reply is a connector's answer that was found good.
+type reply struct {
+	request Request
+	answer  Answer
+	from    string // public identity of who answered
+	ekey    []byte // of a release to this process; the caller wipes it
+}
+
+// askHolders asks for a generation of any connector that has it, but those in skip. One that says it has not is left out from then on; one
+// that does not answer is asked no more when it was named. CodeNotConnected: nobody who might have it is connected, or nobody answered.
+func (b *Broker) askHolders(ctx context.Context, k backup.EKey, w wish, skip map[string]bool) (*reply, error) {
 	var err error
-	for range maxAsks {
-		if down := b.Reachable(ctx, t); down != nil {
+	for asks := 0; asks < maxAsks; {
+		var down error
+		if w.holder, down = b.choose(ctx, k, skip); down != nil {
+			if backup.HasCode(err, backup.CodeNotConnected) {
+				return nil, err // who was asked did not answer, and there is nobody else
+			}
 			return nil, down
 		}
-		var lease *backup.Lease
-		if lease, err = b.ask(ctx, t, use); !worthAnotherAsk(err) {
-			return lease, err
+		var got *reply
+		got, err = b.ask(ctx, w)
+		switch {
+		case err == nil && got.answer.Refusal == nil:
+			return got, nil
+		case err == nil && got.answer.Refusal.Code == backup.CodeNotFound && !skip[got.answer.Connector]:
+			skip[got.answer.Connector] = true
+			err = errRefused(got.answer)
+		case err == nil:
+			return nil, errRefused(got.answer)
+		case !worthAnotherAsk(err):
+			return nil, err
+		default:
+			asks++
+			skip[w.holder] = true // means nothing when nobody was named
 		}
-		b.o.Log.Warn("asking for the ekey again", zap.String("tenant", t.ID), zap.String("workflowID", use.WorkflowID), zap.Error(err))
+		b.o.Log.Warn("asking for the ekey again", zap.String("tenant", k.Tenant), zap.String("workflowID", w.use.WorkflowID), zap.Error(err))
+	}
+	return nil, err
+}
+
+// choose names whom to ask: nobody in particular when all who are connected may have the generation, else one of those who may.
+func (b *Broker) choose(ctx context.Context, k backup.EKey, skip map[string]bool) (holder string, err error) {
+	all, err := b.circle(ctx, k.Tenant)
+	if err != nil {
+		return "", err
+	}
+	around := b.connected(all)
+	if len(around) == 0 {
+		return "", errNotConnected(k.Tenant)
+	}
+	able := around.without(skip)
+	if holders := able.holding(k); len(holders) > 0 {
+		able = holders // what they say of themselves may be old, so it only decides whom to ask first
+	}
+	switch len(able) {
+	case 0:
+		return "", errNobodyHolds(k, all, around)
+	case len(around):
+		return "", nil
+	}
+	return able[rand.N(len(able))].Name, nil
+}
+
+// askNamed asks one connector, which must be connected.
+func (b *Broker) askNamed(ctx context.Context, c backup.ConnectorStatus, w wish) (*reply, error) {
+	if len(b.connected(circle{c})) == 0 {
+		return nil, errHolderNotConnected(w.use.Tenant, c.Name)
+	}
+	w.holder = c.Name
+	var err error
+	for range maxAsksNamed {
+		var got *reply
+		if got, err = b.ask(ctx, w); err == nil && got.answer.Refusal != nil {
+			return nil, errRefused(got.answer)
+		}
+		if !worthAnotherAsk(err) {
+			return got, err
+		}
+		b.o.Log.Warn("asking a connector again", zap.String("tenant", w.use.Tenant), zap.String("connector", c.Name), zap.Error(err))
 	}
 	return nil, err
 }
@@ -103,13 +215,16 @@ func worthAnotherAsk(err error) bool {
 	return backup.HasCode(err, backup.CodeNotConnected) || backup.HasCode(err, backup.CodeBadResponse)
 }
 
-// ask makes one request, with a recipient key of its own, and sees it to its end.
-func (b *Broker) ask(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error) {
-	to, err := newRecipient()
-	if err != nil {
-		return nil, err
+// ask makes one request and sees it to its end. A release gets a recipient key of its own.
+func (b *Broker) ask(ctx context.Context, w wish) (*reply, error) {
+	var to *recipient
+	if releases(w.use.Purpose) {
+		var err error
+		if to, err = newRecipient(); err != nil {
+			return nil, err
+		}
 	}
-	r, err := newRequest(use, to, b.id, b.o.Clock(), b.o.Lifetime)
+	r, err := newRequest(w, to, b.id, b.o.Clock(), b.o.Lifetime)
 	if err != nil {
 		return nil, &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "the key use cannot be put into a request", Cause: err}
 	}
@@ -121,7 +236,7 @@ func (b *Broker) ask(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*
 	if err != nil {
 		return nil, err
 	}
-	return b.accept(ctx, t, r, to, row)
+	return b.accept(ctx, r, to, row)
 }
 
 func (b *Broker) post(ctx context.Context, r Request) error {
@@ -129,7 +244,7 @@ func (b *Broker) post(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
-	row := backup.KeyRequest{ID: r.Nonce, Tenant: r.Tenant, Body: body, Created: time.UnixMilli(r.Issued), Expires: r.expires()}
+	row := backup.KeyRequest{ID: r.Nonce, Tenant: r.Tenant, Holder: r.Holder, Body: body, Created: time.UnixMilli(r.Issued), Expires: r.expires()}
 	if err := b.box.PutKeyRequest(ctx, row); err != nil {
 		return fmt.Errorf("posting a key request: %w", err)
 	}
@@ -166,61 +281,66 @@ func (b *Broker) await(ctx context.Context, r Request) (*backup.KeyAnswer, error
 	}
 }
 
-// accept turns an answer into a lease. Who sent it is proved before anything in it is believed.
-func (b *Broker) accept(ctx context.Context, t backup.Tenant, r Request, to *recipient, row *backup.KeyAnswer) (*backup.Lease, error) {
+// accept proves who sent an answer before anything in it is believed.
+func (b *Broker) accept(ctx context.Context, r Request, to *recipient, row *backup.KeyAnswer) (*reply, error) {
 	a, err := ParseAnswer(row.Body)
-	if err != nil || !answeredByPinned(t, r, a) {
-		return nil, errForgedAnswer(t.ID)
+	if err != nil {
+		return nil, errForgedAnswer(r.Tenant)
+	}
+	pinned, err := b.box.PinnedConnector(ctx, r.Tenant, a.Connector)
+	if err != nil && !backup.HasCode(err, backup.CodeNotFound) {
+		return nil, fmt.Errorf("looking up who answered: %w", err)
+	}
+	if err != nil || !a.answers(r, pinned.Identity) || !a.suits(r) {
+		return nil, errForgedAnswer(r.Tenant)
 	}
 	if !b.o.Clock().Before(r.expires()) {
-		return nil, errNoAnswer(t.ID, b.o.Lifetime)
+		return nil, errNoAnswer(r.Tenant, b.o.Lifetime)
 	}
-	if a.Refusal != nil {
-		return nil, errRefused(a)
+	got := &reply{request: r, answer: a, from: pinned.Identity}
+	if a.Release != nil && to != nil {
+		if got.ekey, err = to.open(r, *a.Release); err != nil {
+			return nil, errForgedAnswer(r.Tenant)
+		}
 	}
-	if r.Generation != 0 && a.Release.Generation != r.Generation {
-		return nil, errForgedAnswer(t.ID)
-	}
-	ekey, err := to.open(r, *a.Release)
-	if err != nil {
-		return nil, errForgedAnswer(t.ID)
-	}
-	return b.lease(ctx, r, a, ekey)
-}
-
-func answeredByPinned(t backup.Tenant, r Request, a Answer) bool {
-	i := slices.IndexFunc(t.Key.Connectors, func(c backup.ConnectorConfig) bool { return c.Name == a.Connector })
-	return i >= 0 && a.answers(r, t.Key.Connectors[i].Identity)
-}
-
-// lease hands the ekey out once its receipt is kept; without a receipt nobody gets it.
-func (b *Broker) lease(ctx context.Context, r Request, a Answer, ekey []byte) (*backup.Lease, error) {
-	number, err := b.box.AppendReceipt(ctx, backup.Receipt{
-		Tenant: r.Tenant, Generation: a.Release.Generation, Method: backup.KeyByConnector, Purpose: r.Purpose,
-		WorkflowID: r.WorkflowID, RunID: r.RunID, Attempt: r.Attempt,
-		Holder: a.Connector, Requester: b.id.Short(), Nonce: r.Nonce, At: b.o.Clock(), Until: r.expires(),
-	})
-	if err != nil {
-		clear(ekey)
-		return nil, fmt.Errorf("writing the receipt of a key release: %w", err)
-	}
-	lease, err := backup.NewLease(ekey, a.Release.Generation, number)
-	if err != nil {
-		clear(ekey)
-	}
-	return lease, err
+	return got, nil
 }
 
 func errNothingPinned(tenant string) error {
 	return &backup.Error{Code: backup.CodeNotConnected, Fault: backup.FaultCustomer,
 		Message: "no connector is pinned for the tenant " + tenant,
-		Hint:    "add the connector's name and identity under key.connectors in the tenant's file and apply it"}
+		Hint:    "enrol one: holdfast connector enroll " + tenant}
 }
 
 func errNotConnected(tenant string) error {
 	return &backup.Error{Code: backup.CodeNotConnected, Fault: backup.FaultCustomer, Retryable: true,
 		Message: "no connector of the tenant " + tenant + " is connected",
-		Hint:    "start a connector in the customer's network, or look at its status line: holdfastd connector"}
+		Hint:    "start a connector in the customer's network, or look at its status line: holdfastd connector status"}
+}
+
+func errHolderNotConnected(tenant, name string) error {
+	return &backup.Error{Code: backup.CodeNotConnected, Fault: backup.FaultCustomer, Retryable: true,
+		Message: "the connector " + name + " of the tenant " + tenant + " is not connected",
+		Hint:    "start it, or look at its status line: holdfastd connector status"}
+}
+
+// errNobodyHolds names who is connected and has not, and who has and is not connected.
+func errNobodyHolds(k backup.EKey, all, around circle) error {
+	e := &backup.Error{Code: backup.CodeNotConnected, Fault: backup.FaultCustomer, Retryable: true,
+		Message: fmt.Sprintf("none of the connected connectors (%s) holds generation %d of the ekey of %s", around.names(), k.Generation, k.Tenant),
+		Hint:    "start a connector that holds it"}
+	if holders := all.holding(k); len(holders) > 0 {
+		e.Hint = "start one that holds it: " + holders.names()
+	}
+	return e
+}
+
+func (c circle) names() string {
+	names := make([]string, len(c))
+	for i, s := range c {
+		names[i] = s.Name
+	}
+	return strings.Join(names, ", ")
 }
 
 func errNoAnswer(tenant string, waited time.Duration) error {
@@ -233,15 +353,20 @@ func errNoAnswer(tenant string, waited time.Duration) error {
 func errForgedAnswer(tenant string) error {
 	return &backup.Error{Code: backup.CodeBadResponse, Fault: backup.FaultCustomer, Retryable: true,
 		Message: "an answer for the tenant " + tenant + " is not that of a pinned connector",
-		Hint:    "compare the identity that the connector shows with key.connectors in the tenant's file"}
+		Hint:    "compare the identity that the connector shows with the one that is pinned: holdfast key status " + tenant}
 }
 
 func errRefused(a Answer) error {
 	e := &backup.Error{Code: a.Refusal.Code, Fault: backup.FaultCustomer,
-		Message: "the connector " + a.Connector + " refused the ekey: " + a.Refusal.Reason,
+		Message: "the connector " + a.Connector + " refused: " + a.Refusal.Reason,
 		Hint:    "look at the connector's log; it names the request and the reason"}
-	if a.Refusal.Code == backup.CodeSealed {
+	switch a.Refusal.Code {
+	case backup.CodeSealed:
 		e.Retryable, e.Hint = true, "unseal the system that the connector keeps the ekey in"
+	case backup.CodeNotFound:
+		e.Hint = "give it the ekey: holdfast connector share " + a.Tenant
+	case backup.CodeDestroyed, backup.CodeRevoked:
+		e.Hint = "it cannot be had from this connector any more"
 	}
 	return e
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,12 +21,12 @@ const (
 	maxReply = (maxHandOut + 1) * maxMessage
 )
 
-// client calls one gateway in the name of one connector. hello and poll are for one goroutine, the other calls for any.
+// client calls one gateway in the name of one connector. It may be used concurrently.
 type client struct {
 	key  *KeyFile
 	now  func() time.Time
 	http *http.Client
-	wait time.Duration // how long the gateway holds a poll, by its hello
+	wait atomic.Int64 // how long the gateway holds a poll, by its hello, as a time.Duration
 }
 
 // newClient trusts the pinned CA alone, goes through the proxy of the environment (HTTPS_PROXY, NO_PROXY) and follows no redirects.
@@ -46,22 +47,26 @@ func newClient(k *KeyFile, now func() time.Time) *client {
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
-func (c *client) hello(ctx context.Context) error {
+func (c *client) hello(ctx context.Context, self hello) error {
+	body, err := json.Marshal(self)
+	if err != nil {
+		return err
+	}
 	var reply helloReply
-	if err := c.call(ctx, callTime, helloPath, []byte("{}"), &reply); err != nil {
+	if err := c.call(ctx, callTime, helloPath, body, &reply); err != nil {
 		return err
 	}
 	if reply.Version != Version {
 		return fmt.Errorf("the gateway speaks version %d, this connector %d", reply.Version, Version)
 	}
-	c.wait = time.Duration(min(max(reply.Poll, 0), maxPoll.Milliseconds())) * time.Millisecond
+	c.wait.Store(int64(time.Duration(min(max(reply.Poll, 0), maxPoll.Milliseconds())) * time.Millisecond))
 	return nil
 }
 
 // poll returns the requests that wait, or none after the gateway's waiting time.
 func (c *client) poll(ctx context.Context) ([]json.RawMessage, error) {
 	var reply pollReply
-	err := c.call(ctx, c.wait+callTime, pollPath, []byte("{}"), &reply)
+	err := c.call(ctx, time.Duration(c.wait.Load())+callTime, pollPath, []byte("{}"), &reply)
 	return reply.Requests, err
 }
 

@@ -76,3 +76,13 @@ func (c *client) enroll(ctx context.Context, token backup.EnrolmentToken) error 
 	}
 	return nil
 }
+
+// explain says plainly what a connector that is not pinned waits for.
+func (a *Agent) explain(err error) error {
+	var f *Failure
+	if !errors.As(err, &f) || f.Code != FailNotPinned {
+		return err
+	}
+	return &Failure{FailNotPinned, "waiting for an administrator to approve identity " + a.key.Identity(),
+		"holdfast inbox " + a.key.Tenant + " shows an enrolment that waits; a connector that was not enrolled goes under key.connectors in the tenant's file, as " + a.key.Connector}
+}

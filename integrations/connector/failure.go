@@ -30,6 +30,7 @@ const (
 	FailGone        FailureCode = "gone"           // 410: the request no longer waits for an answer
 	FailTooLarge    FailureCode = "too_large"      // 413
 	FailTooMany     FailureCode = "too_many_polls" // 429
+	FailTooFast     FailureCode = "too_fast"       // 429
 	FailStore       FailureCode = "store"          // 503
 	FailGoingAway   FailureCode = "going_away"     // 503: this gateway is stopping
 )
@@ -38,7 +39,7 @@ var failureStatus = map[FailureCode]int{
 	FailMalformed: http.StatusBadRequest, FailNotPinned: http.StatusUnauthorized, FailStale: http.StatusUnauthorized,
 	FailOtherTenant: http.StatusForbidden, FailEnrolment: http.StatusForbidden, FailEnrolOften: http.StatusTooManyRequests,
 	FailNoPath: http.StatusNotFound, FailReplayed: http.StatusConflict,
-	FailGone: http.StatusGone, FailTooLarge: http.StatusRequestEntityTooLarge, FailTooMany: http.StatusTooManyRequests,
+	FailGone: http.StatusGone, FailTooLarge: http.StatusRequestEntityTooLarge, FailTooMany: http.StatusTooManyRequests, FailTooFast: http.StatusTooManyRequests,
 	FailStore: http.StatusServiceUnavailable, FailGoingAway: http.StatusServiceUnavailable,
 }
 
@@ -54,6 +55,7 @@ var (
 	failGone        = &Failure{FailGone, "the request no longer waits for an answer", ""}
 	failTooLarge    = &Failure{FailTooLarge, "the body is too large", ""}
 	failTooMany     = &Failure{FailTooMany, "this connector has too many polls waiting", "run one connector under each name"}
+	failTooFast     = &Failure{FailTooFast, "this connector calls too often", "the connector tries again by itself; run one connector under each name"}
 	failStore       = &Failure{FailStore, "the gateway's store does not answer", "the connector tries again by itself"}
 	failGoingAway   = &Failure{FailGoingAway, "the gateway is stopping", "the connector tries again by itself"}
 )

@@ -33,6 +33,7 @@ const (
 	readTime    = 10 * time.Second // for a call's body
 	writeTime   = 10 * time.Second // for an answer, after a poll's wait
 	refusalsPer = 10               // refused calls logged a second, so that an enemy cannot fill the log's disk
+	callsPer    = 1000             // calls of one connector a second on one gateway; at once twice as many
 )
 
 // Gateway carries key requests to connectors and their answers back. It is an http.Handler for PathPrefix, and Run must run
@@ -46,12 +47,19 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	polls    map[party]int
+	calls    map[party]*rate.Limiter // of pinned connectors only
 	drain    sync.Once
 	draining chan struct{}
 }
 
 // party is one connector of one tenant.
 type party struct{ tenant, connector string }
+
+// caller is a party that proved its identity.
+type caller struct {
+	party
+	identity string
+}
 
 // NewGateway makes a gateway that reports changes of presence to p.
 func NewGateway(box Mailbox, p Presence, o GatewayOptions) *Gateway {
@@ -127,7 +135,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	return do(r.Context(), who, body)
 }
 
-func (g *Gateway) endpoint(path string) func(context.Context, party, []byte) (any, error) {
+func (g *Gateway) endpoint(path string) func(context.Context, caller, []byte) (any, error) {
 	switch path {
 	case helloPath:
 		return g.hello
@@ -161,32 +169,66 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 
 // authenticate proves that the call comes from a pinned connector, now, and for the first time. The nonce is used only after
 // the signature held, so that strangers cannot write into the store.
-func (g *Gateway) authenticate(r *http.Request, body []byte) (party, error) {
+func (g *Gateway) authenticate(r *http.Request, body []byte) (caller, error) {
 	c, err := parseCall(r, body)
 	if err != nil {
-		return party{}, failMalformed
+		return caller{}, failMalformed
 	}
 	pinned, err := g.box.PinnedConnector(r.Context(), c.Tenant, c.Connector)
 	if backup.HasCode(err, backup.CodeNotFound) {
-		return party{}, failNotPinned
+		return caller{}, failNotPinned
 	}
 	if err != nil {
-		return party{}, err
+		return caller{}, err
 	}
 	if !verifies(pinned.Identity, c.statement(), c.Signature) {
-		return party{}, failNotPinned
+		return caller{}, failNotPinned
+	}
+	who := party{c.Tenant, c.Connector}
+	if !g.maySpeak(who) {
+		return caller{}, failTooFast
 	}
 	if !c.inWindow(g.o.Clock()) {
-		return party{}, failStale
+		return caller{}, failStale
 	}
 	fresh, err := g.box.UseNonce(r.Context(), "call/"+c.Tenant+"/"+c.Connector, c.Nonce, c.remembered())
 	if err != nil {
-		return party{}, err
+		return caller{}, err
 	}
 	if !fresh {
-		return party{}, failReplayed
+		return caller{}, failReplayed
 	}
-	return party{c.Tenant, c.Connector}, nil
+	return caller{who, pinned.Identity}, nil
+}
+
+// maySpeak bounds the calls of each pinned connector, so that one that went wild does not keep the others from the store.
+func (g *Gateway) maySpeak(who party) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.calls[who] == nil {
+		g.calls[who] = rate.NewLimiter(callsPer, 2*callsPer)
+	}
+	return g.calls[who].Allow()
+}
+
+// hello is what a connector tells of itself.
+type hello struct {
+	Address []byte           `json:"address"` // see KeyFile.Address
+	Holds   []backup.HeldKey `json:"holds"`
+}
+
+// parseHello checks that the address is really that of who calls.
+func parseHello(body []byte, who caller) (hello, error) {
+	var h hello
+	if decode(body, maxMessage, &h) != nil || len(h.Holds) > maxHeld || !CheckAddress(who.tenant, who.connector, who.identity, h.Address) {
+		return hello{}, errMalformed
+	}
+	for _, held := range h.Holds {
+		if !isGeneration(held.Generation) || !isIdentity(held.Check) {
+			return hello{}, errMalformed
+		}
+	}
+	return h, nil
 }
 
 // helloReply tells a connector how the gateway wants to be polled.
@@ -196,8 +238,16 @@ type helloReply struct {
 	Poll int64 `json:"poll"`
 }
 
-// hello begins or resumes a session, and reports it even when nothing changed: the last report may have been lost.
-func (g *Gateway) hello(ctx context.Context, who party, _ []byte) (any, error) {
+// hello keeps what the connector tells of itself and begins or resumes a session, which is reported even when nothing changed: the last
+// report may have been lost.
+func (g *Gateway) hello(ctx context.Context, who caller, body []byte) (any, error) {
+	self, err := parseHello(body, who)
+	if err != nil {
+		return nil, failMalformed
+	}
+	if err := g.box.DescribeConnector(ctx, who.tenant, who.connector, backup.ConnectorSelf{Recipient: self.Address, Holds: self.Holds}); err != nil {
+		return nil, err
+	}
 	p, _, err := g.box.MarkConnectorSeen(ctx, who.tenant, who.connector, g.o.Clock())
 	if err != nil {
 		return nil, err
@@ -211,11 +261,11 @@ type pollReply struct {
 	Requests []json.RawMessage `json:"requests"`
 }
 
-func (g *Gateway) poll(ctx context.Context, who party, _ []byte) (any, error) {
-	if !g.enterPoll(who) {
+func (g *Gateway) poll(ctx context.Context, who caller, _ []byte) (any, error) {
+	if !g.enterPoll(who.party) {
 		return nil, failTooMany
 	}
-	defer g.leavePoll(who)
+	defer g.leavePoll(who.party)
 	p, changed, err := g.box.MarkConnectorSeen(ctx, who.tenant, who.connector, g.o.Clock())
 	if err != nil {
 		return nil, err
@@ -223,7 +273,7 @@ func (g *Gateway) poll(ctx context.Context, who party, _ []byte) (any, error) {
 	if changed || g.reports.due(p) {
 		g.reports.put(p)
 	}
-	rows, err := g.awaitRequests(ctx, who)
+	rows, err := g.awaitRequests(ctx, who.party)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +325,7 @@ func (g *Gateway) leavePoll(who party) {
 
 // answer keeps a connector's answer for the worker that waits. Only the worker can judge it: the gateway does not hold the
 // request that the answer's signature covers.
-func (g *Gateway) answer(ctx context.Context, who party, body []byte) (any, error) {
+func (g *Gateway) answer(ctx context.Context, who caller, body []byte) (any, error) {
 	a, err := ParseAnswer(body)
 	if err != nil {
 		return nil, failMalformed
@@ -291,7 +341,7 @@ func (g *Gateway) answer(ctx context.Context, who party, body []byte) (any, erro
 }
 
 // bye ends the session of a connector that stops.
-func (g *Gateway) bye(ctx context.Context, who party, _ []byte) (any, error) {
+func (g *Gateway) bye(ctx context.Context, who caller, _ []byte) (any, error) {
 	p, changed, err := g.box.MarkConnectorGone(ctx, who.tenant, who.connector, g.o.Clock())
 	if changed {
 		g.reports.put(p)

@@ -33,6 +33,8 @@ type Setup struct {
 	// Gateway is https://host[:port]; GatewayCA the PEM certificates that its certificate must come from.
 	Gateway   string
 	GatewayCA []byte
+	// EKeySource says where the ekeys are kept outside of the key file, see NewEKeySource; empty: in it.
+	EKeySource string
 }
 
 // KeyFile is a connector's key file in memory. What is secret in it has no exported field and is not printed.
@@ -60,6 +62,7 @@ type keyFileForm struct {
 	Workers     []string         `json:"workers"`
 	Gateway     string           `json:"gateway"`
 	GatewayCA   string           `json:"gatewayCA"`
+	EKeySource  string           `json:"ekeySource,omitempty"`
 }
 
 type generationForm struct {
@@ -114,6 +117,7 @@ func (k *KeyFile) encode() ([]byte, error) {
 	f := keyFileForm{
 		Version: keyFileVersion, Connector: k.Connector, Tenant: k.Tenant, Identity: k.identity.private.Seed(), Recipient: recipient,
 		Generations: []generationForm{}, Ended: k.Ended, Workers: k.Workers, Gateway: k.Gateway, GatewayCA: string(k.GatewayCA),
+		EKeySource: k.EKeySource,
 	}
 	defer f.wipe()
 	for _, g := range k.Generations {
@@ -145,7 +149,7 @@ func parseKeyFile(content []byte) (*KeyFile, error) {
 		return nil, errors.New("its recipient key is not good")
 	}
 	k := &KeyFile{
-		Setup: Setup{Connector: f.Connector, Tenant: f.Tenant, Workers: f.Workers, Gateway: f.Gateway, GatewayCA: []byte(f.GatewayCA)},
+		Setup: Setup{Connector: f.Connector, Tenant: f.Tenant, Workers: f.Workers, Gateway: f.Gateway, GatewayCA: []byte(f.GatewayCA), EKeySource: f.EKeySource},
 		Ended: f.Ended, identity: Identity{ed25519.NewKeyFromSeed(f.Identity)}, sealed: &recipient{private},
 	}
 	for _, g := range f.Generations {
@@ -260,8 +264,7 @@ func (k *KeyFile) check() error {
 // good tells whether the check key is the ekey's, so that a file with a flipped bit never serves a wrong key.
 func (g Generation) good(tenant string) bool {
 	if g.ekey == nil {
-		_, err := ParseIdentity(g.Check) // a check key has an identity's form
-		return err == nil
+		return isIdentity(g.Check)
 	}
 	check, err := checkOf(g.ekey, tenant, g.Number)
 	return err == nil && len(g.ekey) == backup.EKeySize && check == g.Check
@@ -285,6 +288,9 @@ func (s Setup) check() error {
 	}
 	if u, err := url.Parse(s.Gateway); err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return badSetup("the gateway is not https://host[:port]")
+	}
+	if s.EKeySource != "" {
+		return checkSource(s.EKeySource)
 	}
 	return nil
 }

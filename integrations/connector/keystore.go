@@ -36,6 +36,8 @@ type EKeySource interface {
 type KeyStoreOptions struct {
 	Protector Protector
 	Source    EKeySource
+	// SourceFor reaches the source that a key file names when Source is nil, see Setup.EKeySource.
+	SourceFor func(pattern string) (EKeySource, error)
 	Clock     func() time.Time
 }
 
@@ -127,6 +129,9 @@ func OpenKeyStore(path string, o KeyStoreOptions) (*KeyStore, error) {
 		return nil, err
 	}
 	k, err := ReadKeyFile(path, o.Protector)
+	if err == nil && o.Source == nil && o.SourceFor != nil && k.EKeySource != "" {
+		o.Source, err = o.SourceFor(k.EKeySource)
+	}
 	if err == nil {
 		err = k.keptWhere(o.Source, path)
 	}
@@ -152,7 +157,7 @@ func lockKeyFile(path string) (*flock.Flock, error) {
 
 // keptWhere refuses a key file whose ekeys are elsewhere when nobody said where.
 func (k *KeyFile) keptWhere(source EKeySource, path string) error {
-	if source == nil && slices.ContainsFunc(k.Generations, func(g Generation) bool { return g.ekey == nil }) {
+	if source == nil && (k.EKeySource != "" || slices.ContainsFunc(k.Generations, func(g Generation) bool { return g.ekey == nil })) {
 		return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: path + " does not hold the ekey itself",
 			Hint: "say where the ekey is kept, as when the key file was made"}
 	}
@@ -214,7 +219,7 @@ func (s *KeyStore) ekey(ctx context.Context, number int) (Generation, error) {
 		}
 	})
 	if g.Number == 0 {
-		return g, errNotHeld
+		return g, s.notHeld(number)
 	}
 	if g.ekey != nil {
 		return g, nil
@@ -230,19 +235,167 @@ func (s *KeyStore) ekey(ctx context.Context, number int) (Generation, error) {
 	return g, nil
 }
 
-var errNotHeld = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "the connector does not hold this generation of the ekey"}
+// notHeld says why a generation (0: the current one) cannot be had here.
+func (s *KeyStore) notHeld(number int) (err error) {
+	s.view(func(k *KeyFile) {
+		if e, gone := k.ended(number); gone {
+			err = e.err()
+		} else if n := len(k.Ended); number == 0 && n > 0 {
+			err = k.Ended[n-1].err()
+		} else if len(k.Generations) == 0 {
+			err = keyError(backup.CodeNotFound, "the connector holds no ekey yet; it waits to be given one")
+		} else {
+			err = keyError(backup.CodeNotFound, "the connector does not hold this generation of the ekey")
+		}
+	})
+	return err
+}
 
-// put adds a generation that was made or handed over. It takes ownership of the ekey.
-func (s *KeyStore) put(ctx context.Context, g Generation) error {
+func (e Ended) err() error {
+	if e.Destroyed {
+		return keyError(backup.CodeDestroyed, "the ekey was destroyed")
+	}
+	return keyError(backup.CodeRevoked, "this generation of the ekey was retired")
+}
+
+func notAllowed(message string) error { return keyError(backup.CodeNotAllowed, message) }
+
+func keyError(code backup.Code, message string) error {
+	return &backup.Error{Code: code, Fault: backup.FaultCustomer, Message: message}
+}
+
+// create makes a generation, unless it is held. With a source, what that has under the number is taken: a creation that was interrupted
+// may have left it there.
+func (s *KeyStore) create(ctx context.Context, number int) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	held, err := s.free(number)
+	if held != nil || err != nil {
+		return err
+	}
+	if number < s.newest() {
+		return notAllowed("a newer generation is held already")
+	}
+	ekey, err := s.fromSource(ctx, number)
+	if err != nil {
+		return err
+	}
+	if ekey == nil {
+		ekey = newEKey()
+	}
+	return s.put(ctx, number, ekey)
+}
+
+// take keeps an ekey that another connector handed over. It takes ownership of it. One that is held is never replaced by another.
+func (s *KeyStore) take(ctx context.Context, number int, ekey []byte, check string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	held, err := s.free(number)
+	if held != nil && held.Check != check {
+		err = notAllowed("another ekey is held under this number, and is not replaced")
+	}
+	if held != nil || err != nil {
+		clear(ekey)
+		return err
+	}
+	return s.put(ctx, number, ekey)
+}
+
+// free returns the generation if it is held, and an error if it cannot be held any more.
+func (s *KeyStore) free(number int) (held *Generation, err error) {
+	s.view(func(k *KeyFile) {
+		if g := k.find(number); g != nil {
+			held = &Generation{Number: g.Number, Made: g.Made, Check: g.Check}
+			return
+		}
+		if e, gone := k.ended(number); gone {
+			err = e.err()
+		} else if len(k.Generations) >= maxHeld {
+			err = notAllowed("too many generations are held; retire old ones")
+		}
+	})
+	return held, err
+}
+
+func (s *KeyStore) newest() (number int) {
+	s.view(func(k *KeyFile) { number = k.Newest() })
+	return number
+}
+
+// fromSource returns what the source has under a number, or nil.
+func (s *KeyStore) fromSource(ctx context.Context, number int) ([]byte, error) {
+	if s.o.Source == nil {
+		return nil, nil
+	}
+	ekey, err := s.o.Source.EKey(ctx, number)
+	if backup.HasCode(err, backup.CodeNotFound) {
+		return nil, nil
+	}
+	if err == nil && len(ekey) != backup.EKeySize {
+		clear(ekey)
+		err = &backup.Error{Code: backup.CodeWrongKey, Fault: backup.FaultCustomer, Message: "the source of the ekey gave something of a wrong length"}
+	}
+	return ekey, err
+}
+
+// put adds a generation, at the source first.
+func (s *KeyStore) put(ctx context.Context, number int, ekey []byte) error {
+	g, err := newGeneration(s.Setup().Tenant, number, ekey, s.o.Clock())
+	if err != nil {
+		return err
+	}
 	if s.o.Source != nil {
-		err := s.o.Source.Keep(ctx, g.Number, g.ekey)
-		clear(g.ekey)
+		err := s.o.Source.Keep(ctx, number, ekey)
+		clear(ekey)
 		g.ekey = nil
 		if err != nil {
 			return err
 		}
 	}
 	return s.save(func(k *KeyFile) { k.add(g) })
+}
+
+// retire gives an old generation up. The newest one that is held stays, whoever asks: it is what the backups open with.
+func (s *KeyStore) retire(ctx context.Context, number int) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	switch newest := s.newest(); {
+	case number == newest:
+		return notAllowed("this is the newest generation that is held, and it is kept until there is a newer one")
+	case number > newest:
+		return nil // never held, and nothing to remember
+	}
+	var gone bool
+	s.view(func(k *KeyFile) { _, gone = k.ended(number) })
+	if gone {
+		return nil
+	}
+	return s.drop(ctx, false, number)
+}
+
+// destroy gives every generation up and returns the numbers of all that were ever destroyed here.
+func (s *KeyStore) destroy(ctx context.Context) (destroyed []int, err error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var held []int
+	s.view(func(k *KeyFile) {
+		for _, g := range k.Generations {
+			held = append(held, g.Number)
+		}
+	})
+	if len(held) > 0 {
+		if err := s.drop(ctx, true, held...); err != nil {
+			return nil, err
+		}
+	}
+	s.view(func(k *KeyFile) {
+		for _, e := range k.Ended {
+			if e.Destroyed {
+				destroyed = append(destroyed, e.Number)
+			}
+		}
+	})
+	return destroyed, nil
 }
 
 // drop gives generations up, at the source and in the file, and overwrites what they were kept in.

@@ -12,7 +12,7 @@ import (
 type Mailbox interface {
 	// PutKeyRequest adds a request that waits for a connector of its tenant.
 	PutKeyRequest(ctx context.Context, r backup.KeyRequest) error
-	// TakeKeyRequests hands at most max waiting requests of the tenant to the connector. None is handed to a connector twice; one
+	// TakeKeyRequests hands at most max waiting requests of the tenant to the connector, those for another holder left out. None is handed to a connector twice; one
 	// that stays unanswered may be handed to another after a while.
 	TakeKeyRequests(ctx context.Context, tenant, connector string, now time.Time, max int) ([]backup.KeyRequest, error)
 	// PutKeyAnswer keeps the first answer of a request from a connector that was handed it; CodeNotFound for any other.
@@ -38,11 +38,9 @@ type Mailbox interface {
 	MarkConnectorGone(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error)
 	// MarkConnectorsLost makes those gone that were last seen before seenBefore, and returns them.
 	MarkConnectorsLost(ctx context.Context, seenBefore, at time.Time) ([]backup.ConnectorPresence, error)
-	// ConnectedConnectors counts the tenant's connected connectors that were seen after seenAfter.
-	ConnectedConnectors(ctx context.Context, tenant string, seenAfter time.Time) (int, error)
+	// AbsentConnectors lists connectors of all tenants that are not connected and were last seen after seenAfter.
+	AbsentConnectors(ctx context.Context, seenAfter, at time.Time) ([]backup.ConnectorPresence, error)
 
 	// UseNonce tells whether the nonce is fresh within scope, and remembers it until then.
 	UseNonce(ctx context.Context, scope, nonce string, until time.Time) (fresh bool, err error)
-	// AppendReceipt gives the receipt the tenant's next number and returns it.
-	AppendReceipt(ctx context.Context, r backup.Receipt) (int64, error)
 }

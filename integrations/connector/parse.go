@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -63,10 +64,13 @@ func plainText(s string, limit int) bool {
 
 func isCounter(n int) bool { return n >= 0 && n < maxCounter }
 
-func knownPurpose(p backup.KeyPurpose) bool {
-	switch p {
-	case backup.PurposeProvision, backup.PurposeBackup, backup.PurposeRestore, backup.PurposeVerify:
-		return true
-	}
-	return false
+// isGeneration tells whether n can be the number of a generation.
+func isGeneration(n int) bool { return n > 0 && isCounter(n) }
+
+// isIdentity tells whether s has the form of a public identity, which a public check key has too.
+func isIdentity(s string) bool {
+	_, err := ParseIdentity(s)
+	return err == nil
 }
+
+func knownPurpose(p backup.KeyPurpose) bool { return slices.Contains(purposes, p) }

@@ -25,6 +25,9 @@ const (
 	reportTime  = 10 * time.Second // for one report
 	reportLeast = 100 * time.Millisecond
 	reportMost  = 10 * time.Second // between two tries
+
+	// lostAtStart is how far back a gateway that starts reports again who is not connected.
+	lostAtStart = 7 * 24 * time.Hour
 )
 
 // Run reports changes, finds connectors that were lost and removes requests that expired, until ctx ends. Then it drains.
@@ -43,6 +46,7 @@ func (g *Gateway) sweep(ctx context.Context) {
 	tick := time.NewTicker(min(sweepEvery, g.o.LostAfter/4))
 	defer tick.Stop()
 	trusted := g.o.Clock().Add(g.o.LostAfter)
+	var retold time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -53,6 +57,10 @@ func (g *Gateway) sweep(ctx context.Context) {
 		if err := g.sweepOnce(ctx, now, !now.Before(trusted)); err != nil && ctx.Err() == nil {
 			trusted = now.Add(g.o.LostAfter)
 			g.o.Log.Warn("sweeping the mailbox failed", zap.Error(err))
+			continue
+		}
+		if now.Sub(retold) >= g.o.ReportEvery && g.retell(ctx, now, retold) {
+			retold = now
 		}
 	}
 }
@@ -67,6 +75,24 @@ func (g *Gateway) sweepOnce(ctx context.Context, now time.Time, trusted bool) er
 		g.reports.put(p)
 	}
 	return err
+}
+
+// retell reports again who is not connected, at the start and whenever ReportEvery has passed, of those that were lost since the last time
+// but one: whichever gateway marked them as lost may have died before it could say so. A report that came before is recognised by its session.
+func (g *Gateway) retell(ctx context.Context, now, last time.Time) bool {
+	since := now.Add(-2*g.o.ReportEvery - g.o.LostAfter)
+	if last.IsZero() {
+		since = now.Add(-lostAtStart)
+	}
+	absent, err := g.box.AbsentConnectors(ctx, since, now)
+	if err != nil {
+		g.o.Log.Warn("who is not connected could not be looked up", zap.Error(err))
+		return false
+	}
+	for _, p := range absent {
+		g.reports.put(p)
+	}
+	return true
 }
 
 // outbox holds, for each connector, the newest report that was not accepted yet. Only pinned connectors get into it.

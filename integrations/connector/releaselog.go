@@ -27,14 +27,22 @@ type ReleaseLine struct {
 	Until      time.Time         `json:"until"`
 }
 
-// releaseLog is appended to and never rewritten (mode 0600).
-type releaseLog struct {
+// EventLine is what else became of the ekey: a line of JSON in the log of events. Shared is written before the ekey is sealed to the
+// other connector, destroy before anything is destroyed, and the others once they are done.
+type EventLine struct {
+	ReleaseLine
+	To         string `json:"to,omitempty"` // the connector it was sealed to
+	ToIdentity string `json:"toIdentity,omitempty"`
+}
+
+// lineLog is a file of JSON lines that is appended to and never rewritten (mode 0600).
+type lineLog struct {
 	mu   sync.Mutex
 	file *os.File
 	torn bool
 }
 
-func openReleaseLog(path string) (*releaseLog, error) {
+func openLineLog(path string) (*lineLog, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -43,7 +51,7 @@ func openReleaseLog(path string) (*releaseLog, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &releaseLog{file: file, torn: torn}, nil
+	return &lineLog{file: file, torn: torn}, nil
 }
 
 // endsTorn tells whether a crash left half a line at the end.
@@ -61,7 +69,7 @@ func endsTorn(file *os.File) (bool, error) {
 }
 
 // append returns once the line is on disk. Half a line stays where it is and the next begins on its own.
-func (l *releaseLog) append(line ReleaseLine) error {
+func (l *lineLog) append(line any) error {
 	b, err := json.Marshal(line)
 	if err != nil {
 		return err
@@ -80,7 +88,10 @@ func (l *releaseLog) append(line ReleaseLine) error {
 	return l.file.Sync()
 }
 
-func (l *releaseLog) close() error {
+func (l *lineLog) close() error {
+	if l == nil {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.file.Close()

@@ -111,6 +111,9 @@ func (g *replayGuard) rewrite(now time.Time) error {
 }
 
 func (g *replayGuard) close() error {
+	if g == nil {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.file.Close()

@@ -8,6 +8,7 @@ const (
 	answerDomain  = "holdfast/key-answer/v1"
 	callDomain    = "holdfast/connector-call/v1"
 	addressDomain = "holdfast/connector-address/v1"
+	depositDomain = "holdfast/key-deposit/v1"
 	proofDomain   = "holdfast/key-proof/v1"
 )
 
