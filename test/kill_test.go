@@ -231,15 +231,7 @@ func (c *company) countSnapshots() int {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	st, err := filesystem.New(c.t.Context(), &filesystem.Options{Path: filepath.Join(c.Path("holdfast"), "repositories", stage.Tenant)}, false)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	config := filepath.Join(c.t.TempDir(), "kopia.config")
-	if err := repo.Connect(c.t.Context(), config, st, password, &repo.ConnectOptions{}); err != nil {
-		c.t.Fatal(err)
-	}
-	r, err := repo.Open(c.t.Context(), config, password, &repo.Options{OnFatalError: func(err error) { c.t.Error(err) }})
+	r, err := c.plainKopia(password)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -249,6 +241,28 @@ func (c *company) countSnapshots() int {
 		c.t.Fatal(err)
 	}
 	return len(ids)
+}
+
+// plainKopia opens the repository with nothing of ours.
+func (c *company) plainKopia(password string) (repo.Repository, error) {
+	st, err := filesystem.New(c.t.Context(), &filesystem.Options{Path: c.repositoryFolder()}, false)
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(c.t.TempDir(), "kopia.config")
+	if err := repo.Connect(c.t.Context(), config, st, password, &repo.ConnectOptions{}); err != nil {
+		return nil, err
+	}
+	return repo.Open(c.t.Context(), config, password, &repo.Options{OnFatalError: func(err error) { c.t.Error(err) }})
+}
+
+// openWith tells whether a password opens the repository.
+func (c *company) openWith(password string) error {
+	r, err := c.plainKopia(password)
+	if err != nil {
+		return err
+	}
+	return r.Close(c.t.Context())
 }
 
 func (c *company) connectDev() {
