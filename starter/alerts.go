@@ -20,6 +20,7 @@ func newAlerts(p *program) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return runAlerts(cmd.Context(), p, args[0], all) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "resolved ones, too")
+	cmd.AddCommand(newAlertsMute(p), newAlertsUnmute(p))
 	return cmd
 }
 
@@ -49,6 +50,8 @@ func (p *program) sayAlert(a backup.Alert) {
 	state := p.colour(red, "open")
 	if !a.Resolved.IsZero() {
 		state = "resolved " + p.when(a.Resolved)
+	} else if a.MutedUntil.After(p.now()) {
+		state = "muted until " + p.when(a.MutedUntil)
 	}
 	times := ""
 	if a.Times > 1 {

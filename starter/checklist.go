@@ -43,11 +43,12 @@ func (p *program) sayWaiting(tenant string, tasks []backup.Task) {
 			continue
 		}
 		p.say("%s waits: %s", clean(t.Name), clean(t.Detail))
-		p.sayAnswers(tenant, t)
+		p.sayAnswers(tenant, t, "")
 	}
 }
 
-func (p *program) sayAnswers(tenant string, t backup.Task) {
+// sayAnswers lists the commands that decide; suffix says which of several tasks of the name is meant.
+func (p *program) sayAnswers(tenant string, t backup.Task, suffix string) {
 	for line := range strings.Lines(t.Hint) {
 		p.next(clean(strings.TrimSpace(line)))
 	}
@@ -55,7 +56,7 @@ func (p *program) sayAnswers(tenant string, t backup.Task) {
 		return
 	}
 	for _, a := range t.Actions {
-		p.say("      %s", command(tenant, t.Name, a))
+		p.say("      %s%s", command(tenant, t.Name, a), suffix)
 	}
 }
 
@@ -69,30 +70,43 @@ func command(tenant, task string, a backup.Action) string {
 
 // follow shows an onboarding's checklist until it ends, or until a task has waited for a person for p.settle. With patient it goes on
 // while tasks wait. An error of the onboarding itself is in its Err.
-func (p *program) follow(ctx context.Context, c flows, tenant string, patient bool) (orchestrator.Onboarding, error) {
+func (p *program) follow(ctx context.Context, c flows, tenant string, patient bool) (o orchestrator.Onboarding, err error) {
+	err = p.followTasks(ctx, patient, func(ctx context.Context) (running bool, tasks []backup.Task, err error) {
+		o, err = c.Onboarding(ctx, tenant, app)
+		return o.Running, o.Tasks, err
+	})
+	return o, err
+}
+
+// followTasks shows whatever checklist look finds.
+func (p *program) followTasks(ctx context.Context, patient bool, look func(context.Context) (running bool, tasks []backup.Task, err error)) error {
 	board := &board{program: p}
 	var waitingSince time.Time
 	for {
-		o, err := c.Onboarding(ctx, tenant, app)
+		running, tasks, err := look(ctx)
 		if err != nil {
-			return o, err
+			return err
 		}
-		board.show(o.Tasks)
-		waits := slices.ContainsFunc(o.Tasks, func(t backup.Task) bool { return t.State == backup.Waiting })
+		board.show(tasks)
+		waits := waitsForPerson(tasks)
 		switch {
-		case !o.Running:
-			return o, nil
+		case !running:
+			return nil
 		case !waits || patient:
 			waitingSince = time.Time{}
 		case waitingSince.IsZero():
 			waitingSince = p.now()
 		case p.now().Sub(waitingSince) >= p.settle:
-			return o, nil
+			return nil
 		}
 		if err := p.pause(ctx); err != nil {
-			return o, err
+			return err
 		}
 	}
+}
+
+func waitsForPerson(tasks []backup.Task) bool {
+	return slices.ContainsFunc(tasks, func(t backup.Task) bool { return t.State == backup.Waiting })
 }
 
 // board shows a checklist that changes: redrawn in its place on a terminal, one line for each change elsewhere.

@@ -10,7 +10,7 @@ import (
 )
 
 type decideOptions struct {
-	by, reason string
+	by, reason, workflow string
 }
 
 // newDecisions makes one command for each action: they differ in words only.
@@ -39,11 +39,12 @@ func newDecision(p *program, action backup.Action, short, example, done string) 
 		ValidArgsFunction: completeTask,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d := backup.Decision{Task: args[1], Action: action, By: o.by, Reason: o.reason}
-			return runDecide(cmd.Context(), p, args[0], d, done)
+			return runDecide(cmd.Context(), p, args[0], o.workflow, d, done)
 		},
 	}
 	cmd.Flags().StringVar(&o.by, "by", "", "who decides (default: this machine's user)")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "why; kept with the decision")
+	cmd.Flags().StringVar(&o.workflow, "workflow", "", "in which workflow, when several wait with a task of this name")
 	return cmd
 }
 
@@ -51,10 +52,12 @@ func completeTask(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 	if len(args) != 1 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return []string{backup.TaskAdministrator, backup.TaskKey, backup.TaskApp, backup.TaskDirectory, backup.TaskPeople, backup.TaskRemovals, backup.TaskFirstBackup}, cobra.ShellCompDirectiveNoFileComp
+	return []string{backup.TaskAdministrator, backup.TaskKey, backup.TaskApp, backup.TaskDirectory, backup.TaskPeople, backup.TaskRemovals, backup.TaskFirstBackup,
+		backup.TaskKeyChange, backup.TaskNewKey, backup.TaskHolders, backup.TaskRewrap, backup.TaskRetire, backup.TaskConnector,
+		backup.TaskShred, backup.TaskShredToo, backup.TaskShredWait, backup.TaskDestroy}, cobra.ShellCompDirectiveNoFileComp
 }
 
-func runDecide(ctx context.Context, p *program, tenant string, d backup.Decision, done string) error {
+func runDecide(ctx context.Context, p *program, tenant, workflowID string, d backup.Decision, done string) error {
 	if d.Action == backup.Waive && d.Reason == "" {
 		return &usageError{errors.New(`to waive needs a reason: give --reason "..."`)}
 	}
@@ -62,7 +65,7 @@ func runDecide(ctx context.Context, p *program, tenant string, d backup.Decision
 		if d.By, err = s.who(d.By); err != nil {
 			return err
 		}
-		task, err := c.Decide(ctx, tenant, d)
+		task, err := c.DecideIn(ctx, tenant, workflowID, d)
 		if err != nil {
 			return err
 		}

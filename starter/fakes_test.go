@@ -24,8 +24,14 @@ type fakeFlows struct {
 	run         orchestrator.BackupResult
 	runErr      error
 	verdicts    map[orchestrator.System]backup.Verdict
+	keyFlows    []orchestrator.KeyFlow // one for each look; the last one stays
+	drill       backup.KeyDrill
+	holds       int
 	wait        time.Duration // how long an import, a run or a restore takes
 
+	change   string // what was asked for of the key
+	enrolled orchestrator.EnrolmentRequest
+	inside   string // the workflow that a decision was for
 	applied  backup.Tenant
 	decision backup.Decision
 	restore  orchestrator.RestoreRequest
@@ -54,8 +60,8 @@ func (f *fakeFlows) Inbox(context.Context, string) ([]orchestrator.Waiting, erro
 	return f.inbox, f.err
 }
 
-func (f *fakeFlows) Decide(_ context.Context, _ string, d backup.Decision) (backup.Task, error) {
-	f.decision = d
+func (f *fakeFlows) DecideIn(_ context.Context, _, workflowID string, d backup.Decision) (backup.Task, error) {
+	f.decision, f.inside = d, workflowID
 	return backup.Task{Name: d.Task, Title: "The key can be had", State: backup.Failing, DecidedBy: d.By}, f.err
 }
 
@@ -113,6 +119,50 @@ func (f *fakeFlows) CheckSystem(_ context.Context, _ backup.Tenant, _ backup.App
 	return f.verdicts[s], f.err
 }
 
+func (f *fakeFlows) RotateKey(_ context.Context, tenant, by string) (string, error) {
+	f.change = "rotate " + tenant + " by " + by
+	return "r1", f.err
+}
+
+func (f *fakeFlows) SwitchKey(_ context.Context, tenant string, method backup.KeyMethod, by string) (string, error) {
+	f.change = "switch " + tenant + " to " + string(method) + " by " + by
+	return "r1", f.err
+}
+
+func (f *fakeFlows) RewrapKey(_ context.Context, tenant, by string) (string, error) {
+	f.change = "rewrap " + tenant + " by " + by
+	return "r1", f.err
+}
+
+func (f *fakeFlows) ShredKey(_ context.Context, tenant, by, reason string) (string, error) {
+	f.change = "shred " + tenant + " by " + by + ": " + reason
+	return "r1", f.err
+}
+
+func (f *fakeFlows) KeyFlow(context.Context, string, string) (orchestrator.KeyFlow, error) {
+	if len(f.keyFlows) == 0 {
+		return orchestrator.KeyFlow{}, orchestrator.ErrNotFound
+	}
+	flow := f.keyFlows[0]
+	if len(f.keyFlows) > 1 {
+		f.keyFlows = f.keyFlows[1:]
+	}
+	return flow, f.err
+}
+
+func (f *fakeFlows) DrillKey(ctx context.Context, _ string) (backup.KeyDrill, error) {
+	return f.drill, f.work(ctx)
+}
+
+func (f *fakeFlows) EnrollConnector(_ context.Context, r orchestrator.EnrolmentRequest) error {
+	f.enrolled = r
+	return f.err
+}
+
+func (f *fakeFlows) WaitEnrolment(ctx context.Context, _, _ string) (int, error) {
+	return f.holds, f.work(ctx)
+}
+
 func (f *fakeFlows) Close() {}
 
 // fakeReader answers from what it holds, two to a page.
@@ -127,6 +177,7 @@ type fakeReader struct {
 	parts    []backup.RunPart
 	alerts   []backup.Alert
 	key      backup.KeyStatus
+	muted    []readapi.Mute
 }
 
 var notThere = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no tenant acme", Hint: "holdfast apply -f FILE"}
@@ -178,6 +229,15 @@ func (f *fakeReader) Run(_ context.Context, _ string, number int64) (readapi.Run
 
 func (f *fakeReader) Alerts(context.Context, string, bool) (readapi.AlertPage, error) {
 	return readapi.AlertPage{Alerts: f.alerts}, f.err
+}
+
+func (f *fakeReader) MuteAlert(_ context.Context, _ string, m readapi.Mute) error {
+	f.muted = append(f.muted, m)
+	return f.err
+}
+
+func (f *fakeReader) WorkerIdentity(context.Context) (readapi.WorkerIdentity, error) {
+	return readapi.WorkerIdentity{Identity: "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, f.err
 }
 
 func (f *fakeReader) Key(context.Context, string) (backup.KeyStatus, error) { return f.key, f.err }

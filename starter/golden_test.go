@@ -41,7 +41,43 @@ var (
 	key = backup.KeyStatus{Tenant: "acme", Method: backup.KeyByConnector, Generation: 1, Receipts: 12,
 		Connectors: []backup.ConnectorStatus{{Name: "hq", Identity: "ed25519:AAAA", Connected: true, LastSeen: morning, Session: 3}, {Name: "branch", Identity: "ed25519:BBBB"}},
 		Last:       &backup.Receipt{Number: 12, Tenant: "acme", Purpose: backup.PurposeBackup, Holder: "hq", At: morning}}
-	acme = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directory: backup.DirectoryConfig{Kind: backup.LDAP}}
+	// rotated is the key after a switch: a Vault wraps it now, and what the connectors hold is about to go.
+	rotated = backup.KeyStatus{Tenant: "acme", Method: backup.KeyByKMS, Generation: 2, Receipts: 31,
+		Generations: []backup.EKey{
+			{Tenant: "acme", Generation: 1, Method: backup.KeyByConnector, State: backup.EKeyRetiring, Check: "ed25519:one", Created: morning.AddDate(0, -3, 0), Activated: morning.AddDate(0, -3, 0), RetireAfter: morning.AddDate(0, 0, 7)},
+			{Tenant: "acme", Generation: 2, Method: backup.KeyByKMS, State: backup.EKeyActive, Check: "ed25519:two", Created: morning.Add(-time.Hour), Activated: morning}},
+		Connectors: []backup.ConnectorStatus{
+			{Name: "hq", Identity: "ed25519:AAAA", Connected: true, LastSeen: morning, Session: 3, Enrolled: true, Holds: []backup.HeldKey{{Generation: 1, Check: "ed25519:one"}}},
+			{Name: "branch", Identity: "ed25519:BBBB", Holds: []backup.HeldKey{{Generation: 1, Check: "ed25519:other"}}}},
+		Last:  &backup.Receipt{Number: 31, Tenant: "acme", Purpose: backup.PurposeBackup, Holder: "vault", At: morning},
+		Drill: &failedDrill}
+	failedDrill = backup.KeyDrill{Tenant: "acme", Generation: 2, At: morning, Proofs: []backup.KeyProof{
+		{Holder: "vault", Generation: 2, OK: true, Detail: "t-acme proved generation 2"},
+		{Holder: "connector branch", Generation: 1, Code: backup.CodeWrongKey, Detail: "what it holds is another key", Hint: "holdfast connector enroll acme --name branch"}}}
+	shredded = backup.KeyStatus{Tenant: "acme", Method: backup.KeyByConnector, Generation: 1, Receipts: 40,
+		Generations: []backup.EKey{{Tenant: "acme", Generation: 1, Method: backup.KeyByConnector, State: backup.EKeyDestroyed, Created: morning.AddDate(-1, 0, 0), Activated: morning.AddDate(-1, 0, 0), Ended: morning}},
+		Shred: &backup.ShredReport{Tenant: "acme", RequestedBy: "anna@acme.example", ApprovedBy: []string{"bela@acme.example", "chen@acme.example"}, Reason: "the contract has ended",
+			Requested: morning.AddDate(0, 0, -4), Destroyed: morning, Generations: []int{1}, Signer: "ed25519:SSSS", Signature: []byte("signed"),
+			Holders: []backup.KeyProof{{Holder: "connector hq", Generation: 1, OK: true, Detail: "destroyed"}},
+			Proof:   []backup.KeyProof{{Holder: "repository", Generation: 1, OK: true, Detail: "it does not open"}}}}
+	changeTask = backup.Task{Name: backup.TaskKeyChange, Title: "A second person agrees", State: backup.Waiting, Code: backup.CodeNotAllowed,
+		Detail: "anna@acme.example asks for a new key of acme, by connector as before; generation 1 is replaced", Hint: "a second person decides",
+		Actions: []backup.Action{backup.Approve, backup.Reject}, RequestedBy: "anna@acme.example", Since: morning}
+	changing = orchestrator.KeyFlow{WorkflowID: "key/acme", RunID: "r1", Kind: workflows.ChangeKeyName, Running: true, Started: morning.Add(-time.Minute),
+		Tasks: []backup.Task{changeTask, {Name: backup.TaskNewKey, Title: "The next key is made", State: backup.Pending}}}
+	changeDone   = orchestrator.KeyFlow{WorkflowID: "key/acme", RunID: "r1", Kind: workflows.ChangeKeyName, Outcome: "Completed", Started: morning.Add(-time.Minute), Ended: morning}
+	changeFailed = orchestrator.KeyFlow{WorkflowID: "key/acme", RunID: "r1", Kind: workflows.ChangeKeyName, Outcome: "Failed", Started: morning, Ended: morning,
+		Err: &backup.Error{Code: backup.CodeMissingRole, Message: "bela@acme.example is approver, which may not ask for this", Hint: "let a cloud-admin do it"}}
+	admission = func(name string) orchestrator.Waiting {
+		return orchestrator.Waiting{Tenant: "acme", WorkflowID: "enroll/acme/" + name, RunID: "r", Task: backup.Task{Name: backup.TaskConnector, Title: "A connector is admitted", State: backup.Waiting,
+			Detail: "the token for " + name + " was used by ed25519:CCCC", Actions: []backup.Action{backup.Approve, backup.Reject}, Since: morning.Add(-time.Minute)}}
+	}
+	shredAsked = orchestrator.KeyFlow{WorkflowID: "key/acme", RunID: "r1", Kind: workflows.ShredKeyName, Running: true, Started: morning,
+		Tasks: []backup.Task{{Name: backup.TaskShred, Title: "A first person agrees", State: backup.Waiting, Detail: "anna@acme.example asks to destroy the key of acme",
+			Hint: "two people who did not ask for it must approve", Actions: []backup.Action{backup.Approve, backup.Reject}, Since: morning}}}
+	notConnected = backup.Alert{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning}
+	underWay     = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
+	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directory: backup.DirectoryConfig{Kind: backup.LDAP}}
 )
 
 func report() *readapi.TenantReport {
@@ -54,6 +90,11 @@ func onboarding(running bool, tasks ...backup.Task) orchestrator.Onboarding {
 		o.Outcome, o.Ended = "Completed", morning
 	}
 	return o
+}
+
+func mutedUntil(a backup.Alert, until time.Time) backup.Alert {
+	a.MutedUntil = until
+	return a
 }
 
 func passed(t backup.Task) backup.Task {
@@ -115,7 +156,31 @@ func TestGolden(t *testing.T) {
 			{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning},
 			{ID: 1, Tenant: "acme", Kind: backup.AlertRunPartial, Subject: "microsoft365", Message: "run 2: 1 of 4 failed", Times: 1, Raised: morning.Add(-3 * time.Hour), Last: morning, Resolved: morning}}}, exitOK},
 		{"alerts-none", "alerts acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"inbox-twice", "inbox acme", fakeFlows{inbox: []orchestrator.Waiting{admission("hq"), admission("branch")}}, fakeReader{}, exitOK},
+		{"alerts-muted", "alerts acme", fakeFlows{}, fakeReader{alerts: []backup.Alert{mutedUntil(notConnected, morning.Add(time.Hour))}}, exitOK},
+		{"alerts-mute", "alerts mute acme not_connected --for 4h", fakeFlows{}, fakeReader{alerts: []backup.Alert{notConnected}}, exitOK},
+		{"alerts-unmute", "alerts unmute acme not_connected", fakeFlows{}, fakeReader{alerts: []backup.Alert{notConnected}}, exitOK},
+		{"alerts-mute-none", "alerts mute acme run_failed", fakeFlows{}, fakeReader{alerts: []backup.Alert{notConnected}}, exitNotFound},
 		{"key-status", "key status acme", fakeFlows{}, fakeReader{key: key}, exitOK},
+		{"key-status-changing", "key status acme", fakeFlows{keyFlows: []orchestrator.KeyFlow{changing}}, fakeReader{key: rotated}, exitOK},
+		{"key-status-shredded", "key status acme", fakeFlows{keyFlows: []orchestrator.KeyFlow{changeDone}}, fakeReader{key: shredded}, exitOK},
+		{"key-rotate", "key rotate acme", fakeFlows{keyFlows: []orchestrator.KeyFlow{changing}}, fakeReader{}, exitOK},
+		{"key-rotate-no-worker", "key rotate acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"key-rotate-not-allowed", "key rotate acme --by bela@acme.example", fakeFlows{keyFlows: []orchestrator.KeyFlow{changeFailed}}, fakeReader{}, exitRefused},
+		{"key-rotate-under-way", "key rotate acme", fakeFlows{err: underWay}, fakeReader{}, exitRefused},
+		{"key-rotate-wait-waiting", "key rotate acme --wait", fakeFlows{keyFlows: []orchestrator.KeyFlow{changing}}, fakeReader{}, exitWaiting},
+		{"key-rotate-wait-done", "key rotate acme --wait", fakeFlows{keyFlows: []orchestrator.KeyFlow{changing, changeDone}}, fakeReader{key: rotated}, exitOK},
+		{"key-rotate-wait-failed", "key rotate acme --wait", fakeFlows{keyFlows: []orchestrator.KeyFlow{changeFailed}}, fakeReader{}, exitRefused},
+		{"key-rewrap", "key rotate acme --rewrap-only --wait", fakeFlows{keyFlows: []orchestrator.KeyFlow{changeDone}}, fakeReader{key: rotated}, exitOK},
+		{"key-switch", "key switch acme --to kms", fakeFlows{keyFlows: []orchestrator.KeyFlow{changing}}, fakeReader{}, exitOK},
+		{"key-switch-nowhere", "key switch acme --to paper", fakeFlows{}, fakeReader{}, exitUsage},
+		{"key-drill", "key drill acme", fakeFlows{drill: backup.KeyDrill{Tenant: "acme", Generation: 2, At: morning, OK: true, Proofs: failedDrill.Proofs[:1]}}, fakeReader{}, exitOK},
+		{"key-drill-failed", "key drill acme", fakeFlows{drill: failedDrill}, fakeReader{}, exitFailed},
+		{"key-shred", "key shred acme --reason ended --yes-destroy acme", fakeFlows{keyFlows: []orchestrator.KeyFlow{shredAsked}}, fakeReader{}, exitOK},
+		{"key-shred-unconfirmed", "key shred acme --reason ended", fakeFlows{}, fakeReader{}, exitUsage},
+		{"key-shred-another", "key shred acme --reason ended --yes-destroy globex", fakeFlows{}, fakeReader{}, exitUsage},
+		{"connector-list", "connector list acme", fakeFlows{}, fakeReader{key: rotated}, exitOK},
+		{"connector-list-empty", "connector list acme", fakeFlows{}, fakeReader{key: backup.KeyStatus{Tenant: "acme"}}, exitOK},
 		{"check", "check acme", fakeFlows{verdicts: map[orchestrator.System]backup.Verdict{"key": {Passing: true, Detail: "hq is connected"}, "app": {Passing: true, Detail: "Mail.Read, Files.Read.All"},
 			"directory":  {Code: backup.CodeBadCredential, Detail: "the directory refused cn=holdfast", Hint: "set the password that bindPassword refers to"},
 			"repository": {Passing: true, Detail: "opens with the key"}}}, fakeReader{report: report()}, exitFailed},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +43,20 @@ func runInbox(ctx context.Context, p *program, tenant string) error {
 			return nil
 		}
 		for _, w := range tasks {
-			p.sayTask(w)
+			p.sayTask(w, twice(tasks, w))
 		}
 		return nil
 	})
 }
 
-func (p *program) sayTask(w orchestrator.Waiting) {
+// twice tells whether another task of the tenant has the same name, so that a decision must say which one it is about.
+func twice(tasks []orchestrator.Waiting, w orchestrator.Waiting) bool {
+	return slices.ContainsFunc(tasks, func(o orchestrator.Waiting) bool {
+		return o.Tenant == w.Tenant && o.Task.Name == w.Task.Name && o.WorkflowID != w.WorkflowID
+	})
+}
+
+func (p *program) sayTask(w orchestrator.Waiting, ambiguous bool) {
 	t := w.Task
 	p.say("%s  %s: %s", p.colour(yellow, clean(w.Tenant)), clean(t.Name), clean(t.Title))
 	p.say("      %s", clean(t.Detail))
@@ -62,5 +70,9 @@ func (p *program) sayTask(w orchestrator.Waiting) {
 	if since != "" {
 		p.say("      %s", since)
 	}
-	p.sayAnswers(w.Tenant, t)
+	suffix := ""
+	if ambiguous {
+		suffix = " --workflow " + clean(w.WorkflowID)
+	}
+	p.sayAnswers(w.Tenant, t, suffix)
 }

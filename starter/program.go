@@ -18,7 +18,7 @@ type flows interface {
 	ApplyTenant(ctx context.Context, t backup.Tenant, app backup.App, by string) (started bool, err error)
 	Onboarding(ctx context.Context, tenant string, app backup.App) (orchestrator.Onboarding, error)
 	Inbox(ctx context.Context, tenant string) ([]orchestrator.Waiting, error)
-	Decide(ctx context.Context, tenant string, d backup.Decision) (backup.Task, error)
+	DecideIn(ctx context.Context, tenant, workflowID string, d backup.Decision) (backup.Task, error)
 	ImportPeople(ctx context.Context, tenant string, dir backup.DirectoryKind, preview bool, by string) (orchestrator.ImportResult, error)
 	TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error)
 	WaitBackup(ctx context.Context, workflowID string) (orchestrator.BackupResult, error)
@@ -27,6 +27,14 @@ type flows interface {
 	ResumeBackups(ctx context.Context, tenant string, app backup.App, note string) error
 	Restore(ctx context.Context, r orchestrator.RestoreRequest) (orchestrator.RestoreResult, error)
 	CheckSystem(ctx context.Context, t backup.Tenant, app backup.App, s orchestrator.System) (backup.Verdict, error)
+	RotateKey(ctx context.Context, tenant, by string) (runID string, err error)
+	SwitchKey(ctx context.Context, tenant string, method backup.KeyMethod, by string) (runID string, err error)
+	RewrapKey(ctx context.Context, tenant, by string) (runID string, err error)
+	ShredKey(ctx context.Context, tenant, by, reason string) (runID string, err error)
+	KeyFlow(ctx context.Context, tenant, runID string) (orchestrator.KeyFlow, error)
+	DrillKey(ctx context.Context, tenant string) (backup.KeyDrill, error)
+	EnrollConnector(ctx context.Context, r orchestrator.EnrolmentRequest) error
+	WaitEnrolment(ctx context.Context, tenant, connector string) (holds int, err error)
 	Close()
 }
 
@@ -39,7 +47,9 @@ type reader interface {
 	Runs(ctx context.Context, tenant string, limit int) (readapi.RunPage, error)
 	Run(ctx context.Context, tenant string, number int64) (readapi.RunReport, error)
 	Alerts(ctx context.Context, tenant string, all bool) (readapi.AlertPage, error)
+	MuteAlert(ctx context.Context, tenant string, m readapi.Mute) error
 	Key(ctx context.Context, tenant string) (backup.KeyStatus, error)
+	WorkerIdentity(ctx context.Context) (readapi.WorkerIdentity, error)
 	Close()
 }
 
@@ -48,14 +58,17 @@ const app = backup.Microsoft365
 
 // program is what all commands share.
 type program struct {
+	in       io.Reader
 	out, err io.Writer
 	json     bool
+	// asks tells that a person sits there who can be asked to confirm.
+	asks bool
 	// live tells that progress may redraw itself, colours that it may be coloured.
 	live, colours bool
 	zone          *time.Location
 	now           func() time.Time
 	poll          time.Duration // between two looks at something that goes on
-	settle        time.Duration // how long a task must wait before `apply --wait` gives up on it
+	settle        time.Duration // how long a task must wait before `apply --wait` gives up on it, and a start is watched for a refusal
 	getenv        func(string) string
 
 	state   string // --state
@@ -69,7 +82,8 @@ type program struct {
 func newProgram() *program {
 	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
 	return &program{
-		out: os.Stdout, err: os.Stderr,
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		asks:    term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		live:    term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
 		colours: term.IsTerminal(int(os.Stdout.Fd())) && !plain,
 		zone:    time.Local, now: time.Now, poll: time.Second, settle: 3 * time.Second, getenv: os.Getenv,

@@ -163,7 +163,10 @@ func keyLine(k backup.KeyStatus) string {
 			connected++
 		}
 	}
-	if k.Method != backup.KeyByConnector {
+	switch {
+	case k.Shred != nil:
+		return "destroyed"
+	case k.Method != backup.KeyByConnector:
 		return fmt.Sprintf("%s, generation %d", k.Method, k.Generation)
 	}
 	return fmt.Sprintf("generation %d, %d of %d connectors connected", k.Generation, connected, len(k.Connectors))

@@ -62,19 +62,19 @@ func (p *program) importNow(ctx context.Context, c flows, r reader, s settings, 
 	err = p.during(ctx, "reading the directory of "+clean(tenant), func(ctx context.Context) (err error) {
 		result, err = c.ImportPeople(ctx, tenant, report.Tenant.Directory.Kind, preview, by)
 		return err
-	}, func(ctx context.Context) string { return waitingText(ctx, c, tenant) })
+	}, func(ctx context.Context) string { return waitsIn(ctx, c, tenant, backup.TaskRemovals) })
 	return result, err
 }
 
-// waitingText is the line that tells of a waiting import; a look that fails tells nothing, the import itself will.
-func waitingText(ctx context.Context, c flows, tenant string) string {
+// waitsIn is the line that tells of a task that waits for an approval; a look that fails tells nothing, what is waited for will.
+func waitsIn(ctx context.Context, c flows, tenant, task string) string {
 	tasks, err := c.Inbox(ctx, tenant)
 	if err != nil {
 		return ""
 	}
 	for _, w := range tasks {
-		if w.Task.Name == backup.TaskRemovals {
-			return "waiting for an approval: " + clean(w.Task.Detail) + "; holdfast approve " + clean(tenant) + " " + backup.TaskRemovals
+		if w.Task.Name == task {
+			return "waiting for an approval: " + clean(w.Task.Detail) + "; holdfast approve " + clean(tenant) + " " + task
 		}
 	}
 	return ""
