@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -15,86 +14,151 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// newConnector runs the on-premises agent; `connector new` makes its key file.
+// connectorRun runs the on-premises agent.
+type connectorRun struct {
+	settings
+	passphraseSource
+	keyFile, folder, policy string
+	enroll, ekeySource      string
+	statusEvery             time.Duration
+}
+
 func newConnector() *cobra.Command {
-	var s settings
-	var keyFile, folder string
+	var c connectorRun
 	cmd := &cobra.Command{
 		Use:   "connector",
 		Short: "Run the on-premises connector, which keeps a tenant's encryption key",
 		Long: `Run the on-premises connector. It keeps the tenant's ekey in its key file, reaches the gateway by outbound HTTPS only,
-and releases the ekey to pinned workers, request by request, sealed so that only the asking process can open it.`,
-		Example: `  holdfastd connector --key-file /etc/holdfast/connector.key
+and releases the ekey to pinned workers, request by request, sealed so that only the asking process can open it.
+
+A new connector is admitted by a token that 'holdfast connector enroll' prints: give it once with --enroll. The connector makes its
+key file, shows the token, and runs; until it is pinned it says that it waits for an administrator. Started again with the same
+key file, with or without the token, it just runs. Other users of a machine can see its command lines, so let the token come from
+its input (--enroll -) or a file (--enroll @FILE).
+
+The passphrase of a protected key file comes from a file, an environment variable, or a question on the terminal.`,
+		Example: `  holdfastd connector --enroll - --key-file /etc/holdfast/connector.key <token.txt
+  holdfastd connector --enroll @token.txt --key-file connector.key --passphrase-file passphrase
+  holdfastd connector --key-file /etc/holdfast/connector.key --policy /etc/holdfast/policy.yaml
   HTTPS_PROXY=http://proxy.example:3128 holdfastd connector --key-file /etc/holdfast/connector.key`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runConnector(cmd.Context(), s, keyFile, folder) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.ekeySource != "" && c.enroll == "" {
+				return &usageError{errNoToken}
+			}
+			token, err := readToken(c.enroll, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return c.run(cmd.Context(), token)
+		},
 	}
-	s.stateFlags(cmd)
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "the connector's key file (mode 0600)")
-	cmd.Flags().StringVar(&folder, "folder", "", "folder of its own receipts (default: beside the key file)")
+	c.stateFlags(cmd)
+	c.passphraseSource.flags(cmd, "the key file")
+	f := cmd.Flags()
+	f.StringVar(&c.keyFile, "key-file", "", "the connector's key file (mode 0600)")
+	f.StringVar(&c.folder, "folder", "", "folder of its own receipts and status (default: beside the key file)")
+	f.StringVar(&c.policy, "policy", "", "YAML file of what the connector may be asked for, and when")
+	f.StringVar(&c.enroll, "enroll", "", "enrolment token; - reads it from the input, @FILE from a file")
+	f.StringVar(&c.ekeySource, "ekey-source", "", "with --enroll: keep the ekey in your own Vault, as vault:PATH-{generation}#FIELD")
+	f.DurationVar(&c.statusEvery, "status", 0, "how often a line of status is logged (0: never)")
 	_ = cmd.MarkFlagRequired("key-file")
-	cmd.AddCommand(newConnectorNew())
+	cmd.AddCommand(newConnectorNew(), newConnectorStatus(), newConnectorExport(), newConnectorImport(), newConnectorPin())
 	return cmd
 }
 
-func runConnector(ctx context.Context, s settings, keyFile, folder string) error {
-	log, err := s.newLogger()
+func (c connectorRun) run(ctx context.Context, token *backup.EnrolmentToken) error {
+	log, err := c.newLogger()
 	if err != nil {
 		return err
 	}
 	defer log.Sync()
-	key, err := connector.LoadKeyFile(keyFile)
+	memory := lockMemory()
+	policy, err := c.readPolicy()
 	if err != nil {
 		return err
 	}
-	if folder == "" {
-		folder = strings.TrimSuffix(keyFile, filepath.Ext(keyFile)) + ".d"
-	}
-	agent, err := connector.NewAgent(connector.AgentOptions{Key: key, Folder: folder, Log: log})
+	keys, err := c.open(ctx, token, log)
 	if err != nil {
 		return err
 	}
-	log.Info("connector is starting", zap.String("tenant", key.Tenant), zap.String("connector", key.Connector), zap.String("gateway", key.Gateway), zap.Int("generation", key.Generation))
+	defer keys.Close()
+	agent, err := connector.NewAgent(connector.AgentOptions{Keys: keys, Folder: connectorFolder(c.keyFile, c.folder), Policy: policy, Memory: memory, Log: log})
+	if err != nil {
+		return err
+	}
+	about := keys.Setup()
+	log.Info("connector is starting", zap.String("tenant", about.Tenant), zap.String("connector", about.Connector), zap.String("identity", keys.Identity()),
+		zap.String("gateway", about.Gateway), zap.Int("generations", len(keys.Holds())), zap.String("memory", memory))
+	stop := c.tellStatus(agent, log)
 	agent.Run(ctx)
+	stop()
 	log.Info(agent.Status().String())
 	return agent.Close()
 }
 
-func newConnectorNew() *cobra.Command {
-	var o struct{ tenant, name, gateway, ca, keyFile string }
-	var workers []string
-	cmd := &cobra.Command{
-		Use:   "new",
-		Short: "Make a connector's key file: its identity and the tenant's encryption key",
-		Long: `Make a connector's key file. It holds the connector's identity and a new encryption key; both are made on this machine and
-never leave it in clear. KEEP A COPY in a safe place: without it the tenant's backups cannot be opened.
-
-The public identity is printed and also written beside the key file, as FILE.pub: it belongs into the tenant's file.`,
-		Example: `  holdfastd connector new --tenant acme --name hq --gateway https://127.0.0.1:8443 \
-      --gateway-ca gateway.pem --worker "$(holdfastd identity)" --key-file connector.key`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ca, err := os.ReadFile(o.ca)
-			if err != nil {
-				return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "the gateway's certificate cannot be read", Hint: "give the PEM file with --gateway-ca", Cause: err}
-			}
-			public, err := connector.CreateKeyFile(o.keyFile, connector.Setup{Connector: o.name, Tenant: o.tenant, Workers: workers, Gateway: o.gateway, GatewayCA: ca})
-			if err != nil {
-				return err
-			}
-			_, printed := fmt.Fprintln(cmd.OutOrStdout(), public)
-			return errors.Join(writeWhole(o.keyFile+".pub", []byte(public+"\n"), 0o644), printed)
-		},
+func (c connectorRun) readPolicy() (*connector.Policy, error) {
+	if c.policy == "" {
+		return nil, nil
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.tenant, "tenant", "", "the tenant's id")
-	f.StringVar(&o.name, "name", "", "the connector's name, as in the tenant's file")
-	f.StringVar(&o.gateway, "gateway", "", "https://host:port of the gateway")
-	f.StringVar(&o.ca, "gateway-ca", "", "PEM file that the gateway's certificate must come from")
-	f.StringArrayVar(&workers, "worker", nil, "public identity of the workers that may ask (holdfastd identity); may be repeated")
-	f.StringVar(&o.keyFile, "key-file", "", "file to make")
-	for _, name := range []string{"tenant", "name", "gateway", "gateway-ca", "worker", "key-file"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
-	return cmd
+	return connector.ReadPolicy(c.policy)
 }
+
+// open opens the key file, which an enrolment makes first.
+func (c connectorRun) open(ctx context.Context, token *backup.EnrolmentToken, log *zap.Logger) (*connector.KeyStore, error) {
+	if token != nil {
+		return c.openEnrolled(ctx, *token, log)
+	}
+	protector, err := c.opener(c.keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return openKeyStore(c.keyFile, protector)
+}
+
+// openKeyStore opens a key file, and its source of ekeys when they are elsewhere.
+func openKeyStore(path string, p connector.Protector) (*connector.KeyStore, error) {
+	return connector.OpenKeyStore(path, connector.KeyStoreOptions{Protector: p, SourceFor: ekeySource})
+}
+
+// ekeySource reaches ekeys in the customer's own Vault, which VAULT_ADDR and what goes with it name. The connector reads them there; they
+// are put and removed by whoever keeps that Vault.
+func ekeySource(pattern string) (connector.EKeySource, error) {
+	return connector.NewEKeySource(pattern, connector.Vault{Get: resolveSecret})
+}
+
+// tellStatus logs the status line until stop is called.
+func (c connectorRun) tellStatus(agent *connector.Agent, log *zap.Logger) (stop func()) {
+	if c.statusEvery <= 0 {
+		return func() {}
+	}
+	tick := time.NewTicker(c.statusEvery)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-tick.C:
+				log.Info(agent.Status().String())
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { tick.Stop(); close(done); <-ended }
+}
+
+// connectorFolder is where a connector keeps its receipts and its status.
+func connectorFolder(keyFile, folder string) string {
+	if folder != "" {
+		return folder
+	}
+	return strings.TrimSuffix(keyFile, filepath.Ext(keyFile)) + ".d"
+}
+
+// writePublic puts the public identity beside the key file.
+func writePublic(keyFile, public string) error {
+	return writeWhole(keyFile+".pub", []byte(public+"\n"), 0o644)
+}
+
+var errNoToken = errors.New("--ekey-source is for a new connector: give --enroll with it")

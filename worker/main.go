@@ -28,6 +28,9 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := keepMemoryPrivate(); err != nil {
+		fmt.Fprintln(os.Stderr, "holdfastd: core dumps cannot be switched off:", err)
+	}
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
