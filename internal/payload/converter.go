@@ -10,6 +10,8 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Encrypt makes a client, and every worker on it, seal whatever it sends and open whatever it gets.
@@ -42,9 +44,14 @@ func lastSeal(codec converter.PayloadCodec) (grpc.UnaryClientInterceptor, error)
 		SkipSearchAttributes: true, // the server reads them
 		Visitor: func(_ *proxy.VisitPayloadsContext, payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
 			for _, p := range payloads {
-				if !isSealed(p) {
-					return codec.Encode(payloads)
+				if isSealed(p) {
+					continue
 				}
+				sealed, err := codec.Encode(payloads)
+				if err != nil { // of a kind that the SDK does not try again for ten seconds
+					return nil, status.Error(codes.InvalidArgument, err.Error())
+				}
+				return sealed, nil
 			}
 			return payloads, nil
 		},
