@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/holdfast-backup/holdfast/activities"
-	"github.com/holdfast-backup/holdfast/integrations/connector"
 	"github.com/holdfast-backup/holdfast/integrations/folder"
 	"github.com/holdfast-backup/holdfast/integrations/kopia"
 	"github.com/holdfast-backup/holdfast/integrations/ldap"
@@ -51,23 +50,6 @@ func (a connectedApp) Source(ctx context.Context, acc backup.Account, s backup.S
 		return nil, err
 	}
 	return source, nil
-}
-
-// keys obtains the ekey by the tenant's key method.
-type keys struct{ connector *connector.Broker }
-
-func (k keys) Reachable(ctx context.Context, t backup.Tenant) error {
-	if t.Key.Method != backup.KeyByConnector {
-		return notOffered("the key method " + string(t.Key.Method))
-	}
-	return k.connector.Reachable(ctx, t)
-}
-
-func (k keys) Obtain(ctx context.Context, t backup.Tenant, use backup.KeyUse) (*backup.Lease, error) {
-	if t.Key.Method != backup.KeyByConnector {
-		return nil, notOffered("the key method " + string(t.Key.Method))
-	}
-	return k.connector.Obtain(ctx, t, use)
 }
 
 // repositories opens kopia repositories.

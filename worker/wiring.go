@@ -15,7 +15,10 @@ import (
 	"github.com/holdfast-backup/holdfast/integrations/microsoft365"
 	"github.com/holdfast-backup/holdfast/integrations/notify"
 	"github.com/holdfast-backup/holdfast/integrations/sqlstore"
+	"github.com/holdfast-backup/holdfast/integrations/vault"
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/custody"
+	"github.com/holdfast-backup/holdfast/internal/ledger"
 	"github.com/holdfast-backup/holdfast/internal/orchestrator"
 	"github.com/holdfast-backup/holdfast/workflows"
 )
@@ -64,10 +67,11 @@ func (p *parts) close() error {
 // register gives a Temporal worker all of Holdfast's workflows and activities. close ends what they hold.
 func (p *parts) register(w worker.Registry) (close func() error) {
 	m365 := microsoft365.New(microsoft365.Options{Secrets: resolveSecret, UserAgent: "ISV|Holdfast|Holdfast/" + version})
+	kms := vault.New(vault.Options{Secrets: resolveSecret, Requester: p.identity.Short()})
 	var (
 		apps        = apps{m365}
 		directories = directories{ldap.New(resolveSecret)}
-		keys        = keys{connector.NewBroker(p.store, *p.identity, connector.BrokerOptions{Log: p.log.Named("key")})}
+		keys        = p.newCustodian(kms)
 		// A restore must not depend on room on the disk that it reads from.
 		reading      = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories, ReadOnly: true})}
 		repositories = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories})}
@@ -80,12 +84,26 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 		&activities.Importing{Tenants: p.store, People: p.store, Directories: directories},
 		&activities.BackingUp{Tenants: p.store, Runs: p.store, Apps: apps, Keys: keys, Repositories: repositories},
 		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: reading, Destinations: folders{}},
+		&activities.KeyKeeping{Tenants: p.store, Keys: keys, Connectors: p.store, Repositories: repositories},
+		&activities.Enrolling{Tenants: p.store, Enrolments: p.store},
 		&activities.Alerting{Alerts: p.store, Notifier: notify.NewLog(p.log)},
 		&activities.Scheduling{Tenants: p.store, Scheduler: p.temporal},
 	} {
 		w.RegisterActivity(a)
 	}
-	return m365.Close
+	return func() error { return errors.Join(m365.Close(), kms.Close()) }
+}
+
+// newCustodian keeps keys by both methods. Every release is written into its tenant's log, signed by this worker.
+func (p *parts) newCustodian(kms *vault.Transit) *custody.Custodian {
+	log := p.log.Named("key")
+	return custody.New(custody.Options{
+		Records: p.store, Receipts: ledger.New(p.store, p.identity), Signer: p.identity, Log: log,
+		Holders: map[backup.KeyMethod]custody.Holder{
+			backup.KeyByConnector: connector.NewBroker(p.store, *p.identity, connector.BrokerOptions{Log: log}),
+			backup.KeyByKMS:       kms,
+		},
+	})
 }
 
 // localUser is the principal of whoever runs `holdfastd dev`.

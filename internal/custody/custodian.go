@@ -143,12 +143,21 @@ func (c *Custodian) Share(ctx context.Context, t backup.Tenant, generation int, 
 	return h.Share(ctx, t, k, connector, use)
 }
 
-// Rewrap wraps the active generation anew with the KMS's newest key version, without anybody seeing it.
+// Rewrap wraps the active generation anew with the KMS's newest key version, without anybody seeing it. CodeNotAllowed while a new
+// generation is pending: its key version has to stay the newest.
 func (c *Custodian) Rewrap(ctx context.Context, t backup.Tenant, use backup.KeyUse) (backup.EKey, error) {
 	use.Generation, use.Purpose = 0, backup.PurposeRotate
 	k, h, err := c.choose(ctx, t, &use)
 	if err != nil {
 		return backup.EKey{}, err
+	}
+	all, err := c.generations(ctx, t.ID)
+	if err != nil {
+		return backup.EKey{}, err
+	}
+	if pending, ok := all.inState(backup.EKeyPending); ok {
+		return backup.EKey{}, &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer,
+			Message: fmt.Sprintf("the key of %s is being changed to generation %d", t.ID, pending.Generation), Hint: "finish or abort that first: holdfast inbox"}
 	}
 	wrapped, err := h.Rewrap(ctx, t, k, use)
 	if err != nil {

@@ -111,6 +111,10 @@ func TestStates(t *testing.T) {
 		"activate 2": func(d *desk) error {
 			return d.Activate(d.Context(), d.tenant, 2, d.now, time.Hour)
 		},
+		"rewrap": func(d *desk) error {
+			_, err := d.Rewrap(d.Context(), d.tenant, d.use(backup.PurposeRotate, 0))
+			return err
+		},
 		"destroy": func(d *desk) error {
 			_, err := d.Destroy(d.Context(), d.tenant, d.use(backup.PurposeDestroy, 0))
 			return err
@@ -118,11 +122,11 @@ func TestStates(t *testing.T) {
 	}
 	const none, gone, refused = backup.CodeNotFound, backup.CodeDestroyed, backup.CodeNotAllowed
 	table := map[string]map[string]backup.Code{
-		"nothing":  {"backup": none, "provision": none, "second": none, "prepare": none, "drill": none, "retire 1": none, "retire 2": none, "activate 2": none, "destroy": none},
-		"pending":  {"backup": none, "second": none, "prepare": none, "drill": none, "retire 2": none, "activate 2": none},
+		"nothing":  {"backup": none, "provision": none, "second": none, "prepare": none, "drill": none, "retire 1": none, "retire 2": none, "activate 2": none, "rewrap": none, "destroy": none},
+		"pending":  {"backup": none, "second": none, "prepare": none, "drill": none, "retire 2": none, "activate 2": none, "rewrap": none},
 		"active":   {"second": none, "retire 1": refused, "retire 2": none, "activate 2": none},
-		"changing": {"retire 1": refused},
-		"shredded": {"backup": gone, "provision": gone, "second": gone, "ensure": gone, "prepare": gone, "reachable": gone, "drill": gone, "retire 1": gone, "retire 2": gone, "activate 2": gone},
+		"changing": {"retire 1": refused, "rewrap": refused},
+		"shredded": {"backup": gone, "provision": gone, "second": gone, "ensure": gone, "prepare": gone, "reachable": gone, "drill": gone, "retire 1": gone, "retire 2": gone, "activate 2": gone, "rewrap": gone},
 	}
 	for state, setUp := range setUps {
 		for operation, do := range operations {
