@@ -60,7 +60,7 @@ func TestARunThatCompletes(t *testing.T) {
 func TestARunWithoutKeyFailsAtOnce(t *testing.T) {
 	for want, v := range map[string]backup.Verdict{
 		"not_connected key":       notConnected,
-		"key_unavailable key":     {Code: backup.CodeSealed, Fault: backup.FaultCustomer, Detail: "Vault is sealed", Hint: "unseal it"},
+		"key_unavailable key":     {Code: backup.CodeRevoked, Fault: backup.FaultCustomer, Detail: "the token was revoked", Hint: "make another"},
 		"run_failed microsoft365": {Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Detail: "there is no key method"},
 	} {
 		s := newStage(t, backupAcme)

@@ -97,6 +97,51 @@ func TestFlappingIsToldOnce(t *testing.T) {
 	}
 }
 
+// Who asked to be told is told once, and the next connector tells him nothing.
+func TestAParkedWorkflowIsToldOnce(t *testing.T) {
+	c := newConnectors(t)
+	told := 0
+	c.OnSignalExternalWorkflow("default-test-namespace", backupAcme, "", RecheckSignal, "a connector of acme connected").Return(
+		func(_, _, _, _ string, _ any) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			told++
+			return nil
+		}).Maybe()
+	c.report(0, "c1", 1, true)
+	c.report(time.Hour, "c1", 1, false)
+	c.after(2*time.Hour, func() {
+		c.SignalWorkflow(ParkedSignal, backupAcme)
+		c.SignalWorkflow(ParkedSignal, backupAcme)
+	})
+	c.report(3*time.Hour, "c1", 2, true)
+	c.report(4*time.Hour, "c2", 1, true)
+	c.run(5*time.Hour, WatchConnectorsInput{})
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+}
+
+// While a connector comes and goes every five seconds, those who wait are told every minute, and nobody's history fills.
+func TestFlappingWakesSeldom(t *testing.T) {
+	c := newConnectors(t)
+	for i := range 120 {
+		at := time.Duration(i) * 5 * time.Second
+		c.report(at, "c1", int64(i+1), true)
+		c.report(at+2*time.Second, "c1", int64(i+1), false)
+	}
+	c.run(time.Hour, WatchConnectorsInput{})
+	if n := len(c.rechecks); n > 2*(flapLimit+12) || n < 20 {
+		t.Errorf("%d rechecks in ten minutes", n)
+	}
+	if got := c.alerts(); !slices.Equal(got, []string{"not_connected key"}) { // in the end it is away
+		t.Errorf("open alerts %v", got)
+	}
+	if got := c.told(); len(got) != 3 {
+		t.Errorf("told %v", got)
+	}
+}
+
 func TestReportsOutOfOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		reports []ConnectorReport
