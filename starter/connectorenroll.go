@@ -43,7 +43,7 @@ func newConnectorEnroll(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "enroll TENANT --name NAME", Short: "Print a one-time token that admits a new connector",
 		Long: `Makes a token on this machine that admits one connector, once, within a short time. Standard output is the token and nothing else; carry it like a
-password to the connector's machine, and give it to holdfastd connector --enroll there. Holdfast itself keeps only the token's SHA-256.
+password to the connector's machine, and give it to holdfastd connector --enroll - there. Holdfast itself keeps only the token's SHA-256.
 
 The tenant's first connector is admitted at once and makes the key. Every further one gets the key from one that holds it, after an administrator
 has compared its identity and approved it: holdfast approve TENANT connector.`,
@@ -137,7 +137,7 @@ func (p *program) sayToken(t backup.EnrolmentToken, o enrollOptions) error {
 	p.say("%s", t.Text())
 	fmt.Fprintf(p.err, `
 This admits the connector %s of %s, once, until %s. Carry it like a password to the connector's machine; there:
-  holdfastd connector --enroll TOKEN --key-file connector.key
+  holdfastd connector --enroll - --key-file connector.key      and give the token as its input
 next: holdfast connector list %s
 `, clean(t.Connector), clean(t.Tenant), p.when(t.Expires), clean(t.Tenant))
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -178,6 +179,8 @@ type fakeReader struct {
 	alerts   []backup.Alert
 	key      backup.KeyStatus
 	muted    []readapi.Mute
+	receipts []readapi.ReceiptEntry
+	head     []byte // the newest of the receipts
 }
 
 var notThere = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no tenant acme", Hint: "holdfast apply -f FILE"}
@@ -234,6 +237,22 @@ func (f *fakeReader) Alerts(context.Context, string, bool) (readapi.AlertPage, e
 func (f *fakeReader) MuteAlert(_ context.Context, _ string, m readapi.Mute) error {
 	f.muted = append(f.muted, m)
 	return f.err
+}
+
+func (f *fakeReader) Receipts(_ context.Context, _, run, after string) (readapi.ReceiptPage, error) {
+	number, _ := strconv.ParseInt(after, 10, 64)
+	page := readapi.ReceiptPage{Head: f.head}
+	for _, e := range f.receipts {
+		switch {
+		case e.Number <= number || (run != "" && run != e.RunID && run != strconv.FormatInt(e.Run, 10)):
+		case len(page.Receipts) == 2:
+			page.Next = strconv.FormatInt(page.Receipts[1].Number, 10)
+			return page, f.err
+		default:
+			page.Receipts = append(page.Receipts, e)
+		}
+	}
+	return page, f.err
 }
 
 func (f *fakeReader) WorkerIdentity(context.Context) (readapi.WorkerIdentity, error) {

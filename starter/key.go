@@ -13,7 +13,7 @@ import (
 
 func newKey(p *program) *cobra.Command {
 	return newGroup("key", "See who holds the tenant's key, change it, prove it, destroy it",
-		newKeyStatus(p), newKeyRotate(p), newKeySwitch(p), newKeyDrill(p), newKeyShred(p))
+		newKeyStatus(p), newKeyReceipts(p), newKeyRotate(p), newKeySwitch(p), newKeyDrill(p), newKeyShred(p))
 }
 
 // keyReport is what `key status --json` prints: the status, and what is being done to the key.

@@ -45,7 +45,7 @@ func TestEnrolment(t *testing.T) {
 	if got := c.enrolled; got.Tenant != want.Tenant || got.Connector != want.Connector || !bytes.Equal(got.SecretHash, want.SecretHash) || !got.Expires.Equal(want.Expires) || got.RequestedBy != "anna" || got.Replace {
 		t.Errorf("asked for %+v", got)
 	}
-	if bytes.Equal(c.enrolled.SecretHash, token.Secret()) || !strings.Contains(stderr.String(), "holdfastd connector --enroll TOKEN") || !strings.Contains(stderr.String(), "generation 1") {
+	if bytes.Equal(c.enrolled.SecretHash, token.Secret()) || !strings.Contains(stderr.String(), "holdfastd connector --enroll -") || !strings.Contains(stderr.String(), "generation 1") {
 		t.Errorf("%s", &stderr)
 	}
 }

@@ -49,6 +49,7 @@ type reader interface {
 	Alerts(ctx context.Context, tenant string, all bool) (readapi.AlertPage, error)
 	MuteAlert(ctx context.Context, tenant string, m readapi.Mute) error
 	Key(ctx context.Context, tenant string) (backup.KeyStatus, error)
+	Receipts(ctx context.Context, tenant, run, after string) (readapi.ReceiptPage, error)
 	WorkerIdentity(ctx context.Context) (readapi.WorkerIdentity, error)
 	Close()
 }

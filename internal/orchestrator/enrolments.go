@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -67,15 +66,11 @@ func (c *Client) WaitEnrolment(ctx context.Context, tenant, connector string) (h
 	return result.Holds, err
 }
 
-// EnrolmentPresented tells an enrolment that a gateway has seen its token used. An enrolment that has ended meanwhile needs not be told.
+// EnrolmentPresented tells an enrolment that a gateway has seen its token used. ErrNotFound: it has ended meanwhile.
 func (c *Client) EnrolmentPresented(ctx context.Context, e backup.Enrolment) error {
 	ctx, cancel := answerBy(ctx)
 	defer cancel()
 	report := workflows.EnrolmentReport{Connector: e.Connector, Identity: e.Identity, At: e.Presented}
 	err := c.temporal.SignalWorkflow(ctx, workflows.EnrollConnectorID(e.Tenant, e.Connector), "", workflows.PresentedSignal, report)
-	err = c.classify(ctx, err, "the enrolment of "+e.Connector, "holdfast connector enroll "+e.Tenant+" --name "+e.Connector)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	return c.classify(ctx, err, "the enrolment of "+e.Connector, "holdfast connector enroll "+e.Tenant+" --name "+e.Connector)
 }
