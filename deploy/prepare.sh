@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what docker-compose.yml needs and what nobody may share: passwords, and certificates of a private authority, in
-# deploy/secrets. It changes nothing that is there already. Needs openssl.
+# Makes what docker-compose.yml needs and what nobody may share: passwords, the keys of what goes to Temporal, and certificates of a
+# private authority, in deploy/secrets. It changes nothing that is there already. Needs openssl.
 #
 # The folder is closed to everybody else on this machine; the files in it are readable, because each container reads them as a
 # user of its own.
@@ -14,6 +14,13 @@ chmod 0700 secrets
 
 password() { # password FILE: 32 random bytes as hex, which need quoting nowhere
 	[ -s "secrets/$1" ] || { openssl rand -hex 32 | tr -d '\n' >"secrets/.new" && mv secrets/.new "secrets/$1"; }
+}
+
+payload_keys() { # the keys of what goes to Temporal, in the form of `holdfastd payload-key new`
+	[ -s secrets/payload_keys ] && return
+	printf '{"version":1,"keys":[{"id":"%s","key":"%s","from":"%s"}]}\n' "$(openssl rand -hex 8)" "$(openssl rand -base64 32)" \
+		"$(date -u +%Y-%m-%dT%H:%M:%SZ)" >secrets/.new
+	mv secrets/.new secrets/payload_keys
 }
 
 authority() {
@@ -39,6 +46,7 @@ certificate() { # certificate NAME: for the host NAME of the compose network
 password postgres_password
 password directory_admin_password
 password directory_reader_password
+payload_keys
 authority
 certificate directory
 certificate vault

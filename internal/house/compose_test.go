@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/holdfast-backup/holdfast/internal/payload"
 	"github.com/holdfast-backup/holdfast/workflows"
 )
 
@@ -443,5 +445,32 @@ func TestSearchAttributes(t *testing.T) {
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("deploy/temporal/namespace.sh makes %v, workers ask for %v", got, want)
+	}
+}
+
+// TestPreparedPayloadKeys runs deploy/prepare.sh in a copy, twice: what it makes is what workers and gateways read, and stays as it is.
+func TestPreparedPayloadKeys(t *testing.T) {
+	script, err := os.ReadFile(filepath.Join(root, "deploy/prepare.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "prepare.sh"), script, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var made [2][]byte
+	for i := range made {
+		if out, err := exec.CommandContext(t.Context(), filepath.Join(folder, "prepare.sh")).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if made[i], err = os.ReadFile(filepath.Join(folder, "secrets", "payload_keys")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(made[0], made[1]) {
+		t.Error("a second run made other payload keys")
+	}
+	if ring, err := payload.ParseKeyring(made[0]); err != nil || len(ring.IDs()) != 1 {
+		t.Errorf("%v, %v", ring, err)
 	}
 }
