@@ -181,6 +181,7 @@ type fakeReader struct {
 	muted    []readapi.Mute
 	receipts []readapi.ReceiptEntry
 	head     []byte // the newest of the receipts
+	identity string // the workers'; empty: one that signed nothing
 }
 
 var notThere = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no tenant acme", Hint: "holdfast apply -f FILE"}
@@ -256,6 +257,9 @@ func (f *fakeReader) Receipts(_ context.Context, _, run, after string) (readapi.
 }
 
 func (f *fakeReader) WorkerIdentity(context.Context) (readapi.WorkerIdentity, error) {
+	if f.identity != "" {
+		return readapi.WorkerIdentity{Identity: f.identity}, f.err
+	}
 	return readapi.WorkerIdentity{Identity: "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, f.err
 }
 

@@ -169,7 +169,9 @@ func (r *receiptReading) look(e readapi.ReceiptEntry) error {
 	return r.copy.Receipt(e.Receipt)
 }
 
-func (r *receiptReading) newest() []readapi.ReceiptEntry { return r.shown[max(0, len(r.shown)-r.o.limit):] }
+func (r *receiptReading) newest() []readapi.ReceiptEntry {
+	return r.shown[max(0, len(r.shown)-r.o.limit):]
+}
 
 // report reads everything and says what was found.
 func (r *receiptReading) report(p *program) (report receiptsReport, err error) {

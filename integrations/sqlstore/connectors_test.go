@@ -255,21 +255,21 @@ func TestKeyStatusTellsOfTheLastRelease(t *testing.T) {
 	other := receipt
 	other.Tenant = "other"
 	for range 2 {
-		if n := got[int64](t)(appendReceipt(t.Context(), s, receipt)); n != 1 {
+		if n := got[int64](t)(appendUnsigned(t.Context(), s, receipt)); n != 1 {
 			t.Errorf("the number is %d, want 1", n)
 		}
 	}
-	if n := got[int64](t)(appendReceipt(t.Context(), s, other)); n != 1 {
+	if n := got[int64](t)(appendUnsigned(t.Context(), s, other)); n != 1 {
 		t.Errorf("another tenant's first number is %d", n)
 	}
 	receipt.Nonce, receipt.Generation = "n2", 4
-	got[int64](t)(appendReceipt(t.Context(), s, receipt))
+	got[int64](t)(appendUnsigned(t.Context(), s, receipt))
 	receipt.Number = 2
 	status = got[backup.KeyStatus](t)(s.KeyStatus(t.Context(), acme))
 	if status.Receipts != 2 || status.Generation != 0 || status.Last == nil || *status.Last != receipt {
 		t.Errorf("it is %+v, last %+v", status, status.Last)
 	}
 	receipt.Nonce = ""
-	_, err := appendReceipt(t.Context(), s, receipt)
+	_, err := appendUnsigned(t.Context(), s, receipt)
 	wantCode(t, err, backup.CodeInternal)
 }

@@ -66,8 +66,8 @@ func numbersWithoutGaps(t *testing.T, numbers []int64, n int) {
 	}
 }
 
-// appendReceipt appends a receipt whose head is its number.
-func appendReceipt(ctx context.Context, s *Store, r backup.Receipt) (int64, error) {
+// appendUnsigned appends a receipt whose head is its number.
+func appendUnsigned(ctx context.Context, s *Store, r backup.Receipt) (int64, error) {
 	return s.SealReceipt(ctx, r, func(numbered backup.Receipt, _ []byte) (head, tree []byte, err error) {
 		head = []byte(fmt.Sprint(numbered.Number))
 		return head, head, nil
@@ -78,7 +78,7 @@ func TestReceiptsOfRacingProcessesCountWithoutGaps(t *testing.T) {
 	var numbers collected[int64]
 	race(t, 40, func(ctx context.Context, s *Store, w int) error {
 		// Every receipt is appended twice, by different processes.
-		n, err := appendReceipt(ctx, s, backup.Receipt{Tenant: acme, Nonce: fmt.Sprint("nonce-", w/2)})
+		n, err := appendUnsigned(ctx, s, backup.Receipt{Tenant: acme, Nonce: fmt.Sprint("nonce-", w/2)})
 		numbers.add(n)
 		return err
 	})
@@ -197,7 +197,7 @@ func openAndWrite(dsn string) int {
 	ctx := context.Background()
 	s, err := Open(ctx, dsn)
 	if err == nil {
-		_, err = appendReceipt(ctx, s, backup.Receipt{Tenant: acme, Nonce: fmt.Sprint(os.Getpid())})
+		_, err = appendUnsigned(ctx, s, backup.Receipt{Tenant: acme, Nonce: fmt.Sprint(os.Getpid())})
 	}
 	if err == nil {
 		err = s.Close()
