@@ -48,7 +48,7 @@ func newRig(t *testing.T, address string) *rig {
 	}
 	t.Cleanup(func() {
 		w.Stop()
-		for _, id := range []string{onboardAcme, keyAcme, watchAcme, importAcme, backupAcme} {
+		for _, id := range []string{onboardAcme, keyAcme, watchAcme, importAcme, backupAcme, enrollLab, RetireKeyID("acme", 1)} {
 			_ = c.TerminateWorkflow(context.Background(), id, "", "the test is over") // most are closed
 		}
 	})
