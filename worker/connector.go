@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -83,6 +84,7 @@ func (c connectorRun) run(ctx context.Context, token *backup.EnrolmentToken) err
 		return err
 	}
 	defer keys.Close()
+	debug.FreeOSMemory() // what a passphrase took to open, up to 256 MiB
 	agent, err := connector.NewAgent(connector.AgentOptions{Keys: keys, Folder: connectorFolder(c.keyFile, c.folder), Policy: policy, Memory: memory, Log: log})
 	if err != nil {
 		return err

@@ -31,7 +31,8 @@ connector writes of itself, so that no passphrase is needed. Ends with 1 when th
 			if err != nil {
 				return err
 			}
-			return showStatus(cmd.OutOrStdout(), s, asJSON, time.Now())
+			running := time.Since(s.Written) < connector.StatusStale && (keyFile == "" || connector.KeyFileInUse(keyFile))
+			return showStatus(cmd.OutOrStdout(), s, asJSON, running)
 		},
 	}
 	cmd.Flags().StringVar(&keyFile, "key-file", "", "the key file that the connector was started with")
@@ -46,8 +47,8 @@ type statusReply struct {
 	connector.Status
 }
 
-func showStatus(out io.Writer, s connector.Status, asJSON bool, now time.Time) error {
-	reply := statusReply{Running: now.Sub(s.Written) < connector.StatusStale, Status: s}
+func showStatus(out io.Writer, s connector.Status, asJSON, running bool) error {
+	reply := statusReply{Running: running, Status: s}
 	if !reply.Running {
 		reply.Connected = false
 	}

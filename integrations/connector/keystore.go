@@ -155,6 +155,15 @@ func lockKeyFile(path string) (*flock.Flock, error) {
 	return lock, nil
 }
 
+// KeyFileInUse tells whether a process has the key file open.
+func KeyFileInUse(path string) bool {
+	lock, err := lockKeyFile(path)
+	if err != nil {
+		return true
+	}
+	return lock.Close() != nil
+}
+
 // keptWhere refuses a key file whose ekeys are elsewhere when nobody said where.
 func (k *KeyFile) keptWhere(source EKeySource, path string) error {
 	if source == nil && (k.EKeySource != "" || slices.ContainsFunc(k.Generations, func(g Generation) bool { return g.ekey == nil })) {

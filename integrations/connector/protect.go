@@ -139,7 +139,8 @@ func sealTo(content []byte, to ...age.Recipient) ([]byte, error) {
 			Hint: "give post-quantum recipients (age1pq1…) by themselves", Cause: err}
 	}
 	_, err = w.Write(content)
-	return sealed.Bytes(), errors.Join(err, w.Close(), armored.Close())
+	err = errors.Join(err, w.Close(), armored.Close())
+	return sealed.Bytes(), err
 }
 
 func openWith(sealed []byte, with ...age.Identity) ([]byte, error) {

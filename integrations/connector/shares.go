@@ -102,6 +102,9 @@ func ParseShare(name string, text []byte) (Share, error) {
 	damaged := &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: name + " is damaged: its checksum is not that of its content",
 		Hint: "take another share, or a better copy of this one"}
 	block, rest := pem.Decode(text)
+	if block == nil && bytes.Contains(text, []byte("-----BEGIN "+shareBlock)) {
+		return Share{}, damaged
+	}
 	if len(text) > maxShare || block == nil || block.Type != shareBlock || len(bytes.TrimSpace(rest)) > 0 {
 		return Share{}, &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: name + " is not a share of a key",
 			Hint: "a share is a file that `connector export --shares` wrote, whole and with nothing else in it"}
@@ -149,7 +152,7 @@ func joinShares(shares []Share, names []string) ([]byte, error) {
 		parts[s.index] = s.data
 	}
 	if len(shares) == 0 || len(shares) < shares[0].Needs {
-		return nil, badShare(fmt.Sprintf("%d shares are not enough", len(shares)), needsHint(shares))
+		return nil, badShare(fmt.Sprintf("shares are missing: there are %d", len(shares)), needsHint(shares))
 	}
 	secret, err := shamir.Combine(parts)
 	if err != nil {
