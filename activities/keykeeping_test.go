@@ -512,6 +512,13 @@ func TestShred(t *testing.T) {
 	if proof = run[ShredProofResult](k, (*KeyKeeping)(nil).ProveShred, ShredProofInput{report}); proof.Verdict.Passing || proof.Verdict.Code != backup.CodeSealed {
 		t.Fatalf("that nobody could be asked is a proof: %+v", proof.Verdict)
 	}
+	for _, waived := range []bool{false, true} { // a holder that is gone for ever cannot be asked; only a person can do without its word
+		p := proofsNeeded(backup.ShredReport{Holders: []backup.KeyProof{{Holder: "vault", OK: !waived}},
+			Proof: []backup.KeyProof{{Generation: 1, OK: true}, {Generation: 2, Code: backup.CodeUnreachable}, {Generation: 3, Code: backup.CodeNotAllowed}, {Holder: "repository", OK: true}}})
+		if waived != (len(p) == 3) || !waived != (len(p) == 4) || !slices.ContainsFunc(p, func(p backup.KeyProof) bool { return p.Generation == 3 }) {
+			t.Errorf("waived %v: %+v", waived, p)
+		}
+	}
 	k.kms.err = nil
 	d := run[DestroyResult](k, (*KeyKeeping)(nil).DestroyKey, TenantInput{Tenant: "acme"})
 	if !d.Verdict.Passing || len(d.Holders) != 2 {

@@ -49,11 +49,22 @@ func (a *KeyKeeping) ProveShred(ctx context.Context, in ShredProofInput) (ShredP
 	if r.Proof, err = a.proofsOfShred(ctx, t, r); err != nil {
 		return ShredProofResult{}, fail(err)
 	}
-	v := verdictOfProofs(r.Proof, "no holder releases the key, and the repository does not open")
+	v := verdictOfProofs(proofsNeeded(r), "no holder releases the key, and the repository does not open")
 	if v.Passing {
 		r, err = a.Keys.RecordShred(ctx, r)
 	}
 	return ShredProofResult{Verdict: v, Report: r}, fail(err)
+}
+
+// proofsNeeded leaves out, when a person waived a holder that is gone for ever, what only that holder could answer. The report keeps it,
+// and that it could not be proved.
+func proofsNeeded(r backup.ShredReport) []backup.KeyProof {
+	if !slices.ContainsFunc(r.Holders, func(p backup.KeyProof) bool { return !p.OK }) {
+		return r.Proof
+	}
+	return slices.DeleteFunc(slices.Clone(r.Proof), func(p backup.KeyProof) bool {
+		return !p.OK && (p.Code == backup.CodeNotConnected || p.Code == backup.CodeUnreachable)
+	})
 }
 
 func (a *KeyKeeping) proofsOfShred(ctx context.Context, t backup.Tenant, r backup.ShredReport) ([]backup.KeyProof, error) {

@@ -128,12 +128,13 @@ func TestRewrapOfAKMSKey(t *testing.T) {
 	s := newKeyStage(t, keyAcme)
 	s.keys.plan.Active.Method = backup.KeyByKMS
 	back := s.away("RewrapKey", sealed)
-	s.after(time.Hour, func() {
+	s.after(30*time.Hour, func() {
 		if got := s.alerts(); !slices.Equal(got, []string{"key_unavailable key"}) {
 			t.Errorf("open alerts %v", got)
 		}
 		back()
 	})
+	s.after(30*time.Hour+pace.Outage+time.Minute, func() { t.Error("a KMS that was unsealed is not noticed") })
 	s.ExecuteWorkflow(ChangeKey, ChangeKeyInput{Tenant: "acme", Change: RewrapKey, RequestedBy: anna})
 	var result ChangeKeyResult
 	s.mustComplete(&result)

@@ -13,6 +13,8 @@ type pacing struct {
 	// FirstLook and LastLook bound the distance of a waiting gate's own looks. In between the distance is as long as the
 	// task has waited, so it doubles from look to look: a month of waiting costs 130 looks, some 1,500 events.
 	FirstLook, LastLook time.Duration
+	// Outage bounds the distance where the other side is down and will be up again without telling anybody.
+	Outage time.Duration
 	// Reminder is the distance of two alerts about the same task.
 	Reminder time.Duration
 	// Deadline is when nobody can be expected to answer any more.
@@ -20,7 +22,7 @@ type pacing struct {
 }
 
 // pace is a variable only so that a test against a real server need not wait for weeks.
-var pace = pacing{FirstLook: time.Minute, LastLook: 6 * time.Hour, Reminder: 24 * time.Hour, Deadline: 60 * 24 * time.Hour}
+var pace = pacing{FirstLook: time.Minute, LastLook: 6 * time.Hour, Outage: 15 * time.Minute, Reminder: 24 * time.Hour, Deadline: 60 * 24 * time.Hour}
 
 // gate is one prerequisite or approval on the way of a workflow.
 type gate struct {
@@ -168,7 +170,11 @@ func nextLook(g gate, t *backup.Task, now time.Time) time.Time {
 	if g.look == nil || t.Code == backup.CodeNotAllowed {
 		return time.Time{}
 	}
-	return now.Add(min(max(now.Sub(t.Since), pace.FirstLook), pace.LastLook))
+	last := pace.LastLook
+	if t.Code == backup.CodeSealed || t.Code == backup.CodeUnreachable {
+		last = pace.Outage
+	}
+	return now.Add(min(max(now.Sub(t.Since), pace.FirstLook), last))
 }
 
 func nextReminder(t *backup.Task) time.Time {

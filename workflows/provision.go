@@ -43,7 +43,7 @@ func ProvisionKey(ctx workflow.Context, in ProvisionKeyInput) (*ProvisionKeyResu
 // proves the key by opening the repository with it.
 func (p *provision) look(ctx workflow.Context) (backup.Verdict, error) {
 	in := describe(p.in.Tenant, "")
-	v, err := p.board.probe(observing, "Is the key's holder connected?", (*activities.Provisioning)(nil).ObserveKeyHolder, in)(ctx)
+	v, err := p.board.probe(observing, "Is the key's holder there?", (*activities.Provisioning)(nil).ObserveKeyHolder, in)(ctx)
 	if err != nil || !v.Passing {
 		return v, err
 	}

@@ -227,7 +227,7 @@ func TestAMonthOfWaitingOnAServer(t *testing.T) {
 	real := pace
 	t.Cleanup(func() { pace = real })
 	day := *dayLength
-	pace = pacing{FirstLook: day / 1440, LastLook: day / 4, Reminder: day, Deadline: 60 * day}
+	pace = pacing{FirstLook: day / 1440, LastLook: day / 4, Outage: day / 96, Reminder: day, Deadline: 60 * day}
 
 	r := newRig(t, startServer(t))
 	r.set(&r.holder, notConnected)
