@@ -56,7 +56,7 @@ func (s *Store) DescribeConnector(ctx context.Context, tenant, name string, self
 		return classify(ctx, "write down what a connector holds", err)
 	}
 	var same bool
-	err = s.read.QueryRowContext(ctx, `SELECT recipient = $3 AND holds = $4 FROM connector WHERE tenant = $1 AND name = $2 AND pinned AND recipient IS NOT NULL`,
+	err = s.read.QueryRowContext(ctx, `SELECT COALESCE(recipient = $3 AND holds = $4, FALSE) FROM connector WHERE tenant = $1 AND name = $2 AND pinned`,
 		tenant, name, self.Recipient, string(holds)).Scan(&same)
 	if same || (err != nil && !errors.Is(err, sql.ErrNoRows)) {
 		return classify(ctx, "read what a connector holds", err)
