@@ -242,4 +242,6 @@ type Scheduler interface {
 	// A run that has begun since is taken for the one that is asked for, also when it has ended: whoever asks again after a crash gets
 	// the first answer.
 	TriggerBackupOnce(ctx context.Context, tenant string, app backup.App, since time.Time) (workflowID string, started bool, err error)
+	// EndSchedules stops the clocks of a tenant whose key is gone. note says why.
+	EndSchedules(ctx context.Context, tenant string, app backup.App, note string) error
 }

@@ -22,6 +22,11 @@ func (a *Scheduling) EnsureSchedules(ctx context.Context, in TenantInput) (Sched
 	return ScheduleResult{Created: created}, fail(err)
 }
 
+// EndSchedules stops the clocks of a tenant whose key was shredded.
+func (a *Scheduling) EndSchedules(ctx context.Context, in TenantInput) error {
+	return fail(a.Scheduler.EndSchedules(ctx, in.Tenant, in.App, "the key was shredded"))
+}
+
 // TriggerBackup starts a run now, unless one is under way.
 func (a *Scheduling) TriggerBackup(ctx context.Context, in TenantInput) (TriggerResult, error) {
 	// The time at which the workflow asked is the same in every attempt.

@@ -145,6 +145,8 @@ func walkPark(t *testing.T, r *rig) {
 	}
 	keep(t, r, "backup-parked", backupAcme, run.GetRunID())
 
+	r.signal(watchAcme, ConnectorSignal, ConnectorReport{Connector: "c1", Session: 1, At: time.Now()})
+	r.until("Not Connected is raised", func() bool { return r.raised("not_connected key") == 1 })
 	for n := range int64(flapLimit + 1) {
 		r.signal(watchAcme, ConnectorSignal, ConnectorReport{Connector: "c1", Connected: true, Session: n + 2, At: time.Now()})
 		r.signal(watchAcme, ConnectorSignal, ConnectorReport{Connector: "c1", Session: n + 2, At: time.Now()})

@@ -67,7 +67,7 @@ func (s *shredding) objects(t *backup.Task, d backup.Decision) error {
 }
 
 func (s *shredding) run(ctx workflow.Context) error {
-	for _, step := range []func(workflow.Context) error{s.mayAsk, s.first, s.second, s.callOff, s.destroy, s.prove} {
+	for _, step := range []func(workflow.Context) error{s.mayAsk, s.first, s.second, s.callOff, s.destroy, s.prove, s.endClocks} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -183,6 +183,19 @@ func (s *shredding) prove(ctx workflow.Context) error {
 		}
 		return proved.Verdict, nil
 	}})
+}
+
+// endClocks stops what would only fail from now on, and takes back the alerts about a key that nobody asks for any more. The report
+// stands, whatever comes of it.
+func (s *shredding) endClocks(ctx workflow.Context) error {
+	calls := calling(ctx, bookkeeping, s.in.Tenant, "Stop backups, drills and rotations")
+	in := describe(s.in.Tenant, backup.Microsoft365)
+	if err := workflow.ExecuteActivity(calls, (*activities.Scheduling)(nil).EndSchedules, in).Get(calls, nil); err != nil {
+		workflow.GetLogger(ctx).Error("cannot end the schedules", "error", err)
+	}
+	s.board.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
+	s.board.resolve(ctx, backup.AlertKeyUnavailable, backup.TaskKey)
+	return nil
 }
 
 func (s *shredding) continueAsNew(ctx workflow.Context) error {

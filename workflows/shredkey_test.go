@@ -59,6 +59,9 @@ func TestShredTakesTwoPeopleAndTime(t *testing.T) {
 	if r.RequestedBy != anna || !slices.Equal(r.ApprovedBy, []string{bert, dora}) || r.Reason == "" || len(r.Holders) != 2 || string(r.Signature) != "signed" || r.Destroyed.Sub(r.Requested) < 3*day1 {
 		t.Errorf("report %+v", r)
 	}
+	if s.times("EndSchedules") != 1 {
+		t.Error("the clocks go on")
+	}
 	if s.answered != 6 || s.times("DestroyKey") != 1 || len(s.alerts()) != 0 {
 		t.Errorf("%d answers, destroyed %d times, alerts %v", s.answered, s.times("DestroyKey"), s.alerts())
 	}

@@ -9,6 +9,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/holdfast-backup/holdfast/activities"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -165,16 +166,37 @@ func (w *watch) act(ctx workflow.Context) {
 	case w.in.Lost.IsZero():
 		w.in.Lost = now
 	case !now.Before(w.due()):
-		w.in.Raised = now
+		w.in.Raised = now // or looked at: the next look is a day later
+		if !w.needed(ctx) {
+			break
+		}
 		w.raise(ctx, backup.Alert{Kind: backup.AlertNotConnected, Subject: backup.TaskKey,
 			Message: fmt.Sprintf("no connector of %s is connected since %s", w.in.Tenant, day(w.in.Lost)),
-			Hint:    "start holdfastd connector in the customer's network, or see its log; backups fail until then"})
+			Hint:    "start holdfastd connector in the customer's network, or see its log; backups wait or fail until then, as the tenant's file says"})
 	}
 	if w.arrived && !now.Before(w.wakeAt()) {
 		w.arrived, w.in.Woken = false, now
 		w.wake(ctx)
 	}
 	workflow.SetCurrentDetails(ctx, w.markdown())
+}
+
+// needed tells whether anybody needs a connector: a key that a KMS wraps, or that was shredded, is not asked of one. When that cannot be
+// found out, it is taken for needed.
+func (w *watch) needed(ctx workflow.Context) bool {
+	if workflow.GetVersion(ctx, "needed", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return true
+	}
+	var plan activities.KeyPlanResult
+	calls := calling(ctx, observing, w.in.Tenant, "Does the key need a connector?")
+	err := workflow.ExecuteActivity(calls, (*activities.KeyKeeping)(nil).PlanKey, describe(w.in.Tenant, "")).Get(calls, &plan)
+	switch {
+	case err != nil:
+		return VerdictOf(err).Code != backup.CodeDestroyed
+	case plan.Active.Generation == 0:
+		return plan.Method == backup.KeyByConnector
+	}
+	return plan.Active.Method == backup.KeyByConnector
 }
 
 // wake tells what may be waiting for a connector to look again. Most of the time nothing is, and the signals reach nobody. Who asked to

@@ -142,6 +142,27 @@ func TestFlappingWakesSeldom(t *testing.T) {
 	}
 }
 
+// Nobody misses the connectors of a tenant whose key a KMS wraps by now, or whose key was shredded.
+func TestConnectorsThatNobodyNeeds(t *testing.T) {
+	for name, set := range map[string]func(*vault){
+		"kms": func(v *vault) { v.plan.Active.Method = backup.KeyByKMS },
+		"shredded": func(v *vault) {
+			v.meddle["PlanKey"] = func() (backup.Verdict, error) {
+				return backup.Verdict{}, asActivity(&backup.Error{Code: backup.CodeDestroyed, Fault: backup.FaultCustomer, Message: "shredded"})
+			}
+		},
+	} {
+		c := newConnectors(t)
+		set(&c.keys)
+		c.report(0, "c1", 1, true)
+		c.report(time.Hour, "c1", 1, false)
+		c.run(5*day1, WatchConnectorsInput{})
+		if got := c.told(); len(got) != 0 || c.times("PlanKey") == 0 {
+			t.Errorf("%s: told %v, asked %d times", name, got, c.times("PlanKey"))
+		}
+	}
+}
+
 func TestReportsOutOfOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		reports []ConnectorReport

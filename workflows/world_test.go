@@ -145,6 +145,10 @@ func (w *world) register(r worker.ActivityRegistry) {
 			w.called("EnsureSchedules")
 			return activities.ScheduleResult{Created: true}, w.schedules()
 		},
+		"EndSchedules": func(context.Context, activities.TenantInput) error {
+			w.called("EndSchedules")
+			return nil
+		},
 		"TriggerBackup": func(context.Context, activities.TenantInput) (activities.TriggerResult, error) {
 			w.called("TriggerBackup")
 			return activities.TriggerResult{WorkflowID: "backup/acme/microsoft365-1", Started: true}, nil
