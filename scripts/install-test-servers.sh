@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools); and a C compiler, which Go's race
-# detector links with.
+# Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools); Chromium, which looks at Temporal's
+# Web UI as a person does; and a C compiler, which Go's race detector links with.
 # It may be run again and again: what is there is left alone. It needs a Debian or Ubuntu machine and root, or sudo.
 #
 # usage: scripts/install-test-servers.sh
@@ -77,4 +77,10 @@ if have gcc && [ -e /usr/include/stdlib.h ]; then
 	say "a C compiler is there already"
 else
 	apt_install gcc libc6-dev
+fi
+
+if have chromium; then
+	say "Chromium is there already"
+else
+	apt_install chromium
 fi

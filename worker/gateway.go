@@ -93,7 +93,9 @@ func (p *parts) newGateway(codec converter.PayloadCodec) (*gateway, error) {
 	mux := http.NewServeMux()
 	mux.Handle(connector.PathPrefix, g.connector)
 	(&reader{store: p.store, identity: p.identity, token: token}).routes(mux)
-	newCodecServer(codec, byToken(token), p.settings.UIOrigins...).routes(mux, "/codec/")
+	people := newSessions(token)
+	people.routes(mux)
+	newCodecServer(codec, people.admit, p.settings.UIOrigins...).routes(mux, "/codec/")
 	g.server = &http.Server{
 		Handler:           mux,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
