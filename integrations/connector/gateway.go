@@ -81,7 +81,7 @@ func NewGateway(box Mailbox, p Presence, o GatewayOptions) *Gateway {
 	return &Gateway{
 		box: box, o: o, refusals: rate.NewLimiter(refusalsPer, 5*refusalsPer), reports: newOutbox(p, o.ReportEvery, o.Log),
 		enrolments: newEnrolments(box, p, o.Clock, o.Log),
-		polls:      map[party]int{}, draining: make(chan struct{}),
+		polls:      map[party]int{}, calls: map[party]*rate.Limiter{}, draining: make(chan struct{}),
 	}
 }
 
