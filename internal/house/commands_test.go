@@ -110,16 +110,21 @@ func (h *helper) problems(words []string) []string {
 	}
 	help := h.help(path)
 	rest := words[len(path):]
-	if len(path) == 0 || len(rest) > 0 && !strings.HasPrefix(rest[0], "-") && len(subcommands(help)) > 0 {
+	if len(path) == 0 || len(rest) > 0 && !strings.HasPrefix(rest[0], "-") && len(subcommands(help)) > 0 && !takesArguments(help, path) {
 		return []string{fmt.Sprintf("there is no command %q", rest[0])}
 	}
 	for _, w := range rest {
 		flag, _, _ := strings.Cut(w, "=")
-		if strings.HasPrefix(flag, "-") && !regexp.MustCompile(`(?m)^\s+(-\w, )?`+regexp.QuoteMeta(flag)+`(,| |$)`).MatchString(help) {
+		if strings.HasPrefix(flag, "-") && flag != "-" && !regexp.MustCompile(`(?m)^\s+(-\w, )?`+regexp.QuoteMeta(flag)+`(,| |$)`).MatchString(help) {
 			problems = append(problems, "it does not know "+flag)
 		}
 	}
 	return problems
+}
+
+// takesArguments tells a command that has others below it and works on a thing by itself, as `alerts TENANT` and `alerts mute` do.
+func takesArguments(help string, path []string) bool {
+	return regexp.MustCompile(`(?m)^  holdfastd? ` + regexp.QuoteMeta(strings.Join(path, " ")) + ` [A-Z]`).MatchString(help)
 }
 
 var subcommand = regexp.MustCompile(`(?m)^  (?:holdfastd? )?([a-z-]+) +[A-Z]`)
@@ -140,11 +145,12 @@ func subcommands(help string) []string {
 // TestCommandsAreRead shows that wrong commands are seen.
 func TestCommandsAreRead(t *testing.T) {
 	texts := map[string]string{
-		"":           "Usage:\n\nAvailable Commands:\n  run         Run it\n  users       See them\n\nFlags:\n  -h, --help   help\n\nAdditional help topics:\n  holdfast exit-codes The codes\n",
+		"":           "Usage:\n\nAvailable Commands:\n  alerts      See them\n  run         Run it\n  users       See them\n\nFlags:\n  -h, --help   help\n\nAdditional help topics:\n  holdfast exit-codes The codes\n",
 		"run":        "Flags:\n      --state string   folder\n  -f, --file string    file\n",
 		"users":      "Available Commands:\n  list        List\n\nFlags:\n",
 		"users list": "Flags:\n      --problems   those\n",
 		"exit-codes": "0 is good\n",
+		"alerts":     "Usage:\n  holdfast alerts TENANT [flags]\n  holdfast alerts [command]\n\nAvailable Commands:\n  mute        Mute it\n\nFlags:\n",
 	}
 	h := &helper{ask: func(path []string) string { return texts[strings.Join(path, " ")] }}
 	for text, want := range map[string]string{
@@ -152,6 +158,8 @@ func TestCommandsAreRead(t *testing.T) {
 		"type `holdfast users list acme --problems`":       "",
 		"`holdfast exit-codes`":                            "",
 		"holdfast run \\\n  --state x # and --more":        "",
+		"`holdfast alerts acme`":                           "",
+		"`holdfast run --state -`":                         "",
 		"`holdfast walk`":                                  `there is no command "walk"`,
 		"`holdfast users remove`":                          `there is no command "remove"`,
 		"holdfast run --stat x":                            "it does not know --stat",
