@@ -96,11 +96,15 @@ func (p *parts) newGateway(codec converter.PayloadCodec) (*gateway, error) {
 	people := newSessions(token)
 	people.routes(mux)
 	newCodecServer(codec, people.admit, p.settings.UIOrigins...).routes(mux, "/codec/")
+	errorLog, err := zap.NewStdLogAt(p.log.Named("http"), zap.WarnLevel) // a panic is told here, and nowhere else
+	if err != nil {
+		return nil, err
+	}
 	g.server = &http.Server{
 		Handler:           mux,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: zap.NewStdLog(p.log.Named("http").WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+		ErrorLog: errorLog,
 	}
 	g.server.RegisterOnShutdown(g.connector.Drain)
 	return g, nil
