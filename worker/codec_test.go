@@ -1,7 +1,10 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,9 +17,12 @@ import (
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/devserver"
+	"github.com/holdfast-backup/holdfast/internal/orchestrator"
 	"github.com/holdfast-backup/holdfast/internal/payload"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
 )
@@ -322,5 +328,73 @@ func TestDevMakesPayloadKeys(t *testing.T) {
 	}
 	if _, err := s.openCodec(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A command line without keys starts and reads workflows through the gateway, which alone decrypts; when the gateway is away, nothing is
+// sent, and the error says so.
+func TestCommandLineWithoutKeys(t *testing.T) {
+	c := newCodecRig(t)
+	folder := t.TempDir()
+	cert, key, token := filepath.Join(folder, "ca.pem"), filepath.Join(folder, "key.pem"), filepath.Join(folder, "token")
+	if err := errors.Join(makeCertificate(cert, key, "127.0.0.1"), os.WriteFile(token, []byte("right\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway := httptest.NewUnstartedServer(c)
+	gateway.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	gateway.StartTLS()
+	defer gateway.Close()
+	temporal, err := devserver.Start(t.Context(), devserver.Options{UIPort: -1, Log: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temporal.Stop()
+	for _, name := range []string{"TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE"} {
+		t.Setenv(name, "")
+	}
+	profile := readapi.Profile{TemporalAddress: temporal.Address, Gateway: gateway.URL, CAFile: cert, TokenFile: token}
+	o, err := orchestrator.Dial(t.Context(), orchestrator.Options{Profile: profile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	start := func(id string) error {
+		_, err := o.Temporal().ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "nobody", StaticSummary: "Anna's"}, "Look", "Anna")
+		return err
+	}
+	if err := start("by-gateway"); err != nil {
+		t.Fatal(err)
+	}
+	d, err := o.Temporal().DescribeWorkflow(t.Context(), "by-gateway", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if summary, err := d.GetStaticSummary(); err != nil || summary != "Anna's" {
+		t.Errorf("read back: %q, %v", summary, err)
+	}
+	raw, err := o.Temporal().DescribeWorkflowExecution(t.Context(), "by-gateway", "")
+	if err != nil || !strings.Contains(raw.String(), payload.Encoding) || strings.Contains(raw.String(), "Anna") {
+		t.Errorf("at the server: %v, %v", raw, err)
+	}
+
+	if err := os.WriteFile(token, []byte("wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stranger, err := orchestrator.Dial(t.Context(), orchestrator.Options{Profile: profile}); err != nil {
+		t.Error(err)
+	} else {
+		_, err := stranger.Temporal().ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "x", TaskQueue: "nobody"}, "Look", "Anna")
+		if !backup.HasCode(err, backup.CodeBadCredential) {
+			t.Errorf("with a wrong token: %v", err)
+		}
+		stranger.Close()
+	}
+	gateway.Close()
+	if err := start("without-gateway"); !errors.Is(err, readapi.ErrUnreachable) {
+		t.Errorf("without the gateway: %v", err)
 	}
 }

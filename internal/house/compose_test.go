@@ -68,13 +68,17 @@ type composeService struct {
 		Retries     int      `yaml:"retries"`
 		StartPeriod string   `yaml:"start_period"`
 	} `yaml:"healthcheck"`
-	ReadOnly        bool     `yaml:"read_only"`
-	Tmpfs           []string `yaml:"tmpfs"`
-	CapDrop         []string `yaml:"cap_drop"`
-	CapAdd          []string `yaml:"cap_add"`
-	SecurityOpt     []string `yaml:"security_opt"`
-	StopGracePeriod string   `yaml:"stop_grace_period"`
-	Logging         any      `yaml:"logging"`
+	ReadOnly        bool           `yaml:"read_only"`
+	Tmpfs           []string       `yaml:"tmpfs"`
+	CapDrop         []string       `yaml:"cap_drop"`
+	CapAdd          []string       `yaml:"cap_add"`
+	SecurityOpt     []string       `yaml:"security_opt"`
+	Ulimits         map[string]int `yaml:"ulimits"`
+	MemSwappiness   *int           `yaml:"mem_swappiness"`
+	StopGracePeriod string         `yaml:"stop_grace_period"`
+	// Ulimits: -1 is unlimited.
+	Ulimits map[string]int `yaml:"ulimits"`
+	Logging any            `yaml:"logging"`
 }
 
 // oneShot is a service that does its work and ends.
@@ -184,6 +188,9 @@ var (
 
 func TestComposeFile(t *testing.T) {
 	f := readCompose(t)
+	if u := f.Services["connector"].Ulimits; u["memlock"] != -1 || u["core"] != 0 {
+		t.Errorf("the connector's memory, which holds the key, may reach a disk: %v", u)
+	}
 	for _, p := range f.problems() {
 		t.Error(p)
 	}
@@ -276,6 +283,24 @@ func TestConnectorReachesTheGatewayOnly(t *testing.T) {
 		}
 		if slices.Contains(s.Networks, "connectors") && !slices.Contains([]string{"connector", "gateway", "holdfast"}, name) {
 			t.Errorf("%s is in the connector's network", name)
+		}
+	}
+}
+
+// TestNoCoreDumps: what has keys in its memory writes none of it into a file when it crashes.
+func TestNoCoreDumps(t *testing.T) {
+	for name, s := range readCompose(t).Services {
+		if core, limited := s.Ulimits["core"]; s.Build != nil && s.Build.Target == "holdfastd" && (!limited || core != 0) {
+			t.Errorf("%s may write core dumps", name)
+		}
+	}
+	units, err := filepath.Glob(filepath.Join(root, "deploy/systemd/*.service"))
+	if err != nil || len(units) < 3 {
+		t.Fatalf("%q, %v", units, err)
+	}
+	for _, unit := range units {
+		if b, err := os.ReadFile(unit); err != nil || !bytes.Contains(b, []byte("\nLimitCORE=0\n")) {
+			t.Errorf("%s may write core dumps, %v", unit, err)
 		}
 	}
 }
