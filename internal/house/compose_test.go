@@ -77,8 +77,7 @@ type composeService struct {
 	MemSwappiness   *int           `yaml:"mem_swappiness"`
 	StopGracePeriod string         `yaml:"stop_grace_period"`
 	// Ulimits: -1 is unlimited.
-	Ulimits map[string]int `yaml:"ulimits"`
-	Logging any            `yaml:"logging"`
+	Logging any `yaml:"logging"`
 }
 
 // oneShot is a service that does its work and ends.
@@ -188,7 +187,7 @@ var (
 
 func TestComposeFile(t *testing.T) {
 	f := readCompose(t)
-	if u := f.Services["connector"].Ulimits; u["memlock"] != -1 || u["core"] != 0 {
+	if u := f.Services["connector"].Ulimits; !maps.Equal(u, map[string]int{"memlock": -1, "core": 0}) {
 		t.Errorf("the connector's memory, which holds the key, may reach a disk: %v", u)
 	}
 	for _, p := range f.problems() {
