@@ -59,10 +59,10 @@ func (v *verifier) name(d doubt) {
 	switch {
 	case d.paired:
 		return
-	case d.inPlace():
-		b.Kind = Altered
 	case v.there.has(d.from): // the receipt of that number is elsewhere
 		b.Kind = Inserted
+	case d.inPlace():
+		b.Kind = Altered
 	case d.identity != "":
 		b.Kind, b.Identity = Stranger, d.identity
 	case v.newest != nil && d.from > v.newest.Size: // there never was one

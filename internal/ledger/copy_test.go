@@ -28,7 +28,7 @@ func line(r backup.Receipt, change map[string]any) string {
 }
 
 // compared compares ten receipts of ours with the file.
-func compared(t *testing.T, file string, ours ...backup.Receipt) ledger.Comparison {
+func compared(t testing.TB, file string, ours ...backup.Receipt) ledger.Comparison {
 	t.Helper()
 	c, err := ledger.OpenCopy(acme, strings.NewReader(file), int64(len(file)))
 	if err != nil {

@@ -133,8 +133,9 @@ func (h Head) belongsTo(r backup.Receipt) bool {
 
 // inPlace looks at a row whose head was signed for its number.
 func (v *verifier) inPlace(r backup.Receipt, h Head) {
-	v.mark(h.Size)
-	if !h.belongsTo(r) {
+	if h.belongsTo(r) {
+		v.mark(h.Size)
+	} else {
 		v.doubt(doubt{from: r.Number, to: r.Number, head: &h, receipt: r})
 	}
 	if v.seen != nil && v.seen.Size == h.Size && v.seen.Root != h.Root {
@@ -192,6 +193,7 @@ func (v *verifier) doubt(d doubt) {
 	} else if v.room(len(v.doubts)) {
 		v.doubts = append(v.doubts, d)
 	} else if d.inPlace() {
+		v.mark(d.from)
 		v.found(Break{Kind: Altered, From: d.from, To: d.to})
 	}
 }
