@@ -74,8 +74,10 @@ func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	for key, u := range p.sessions {
-		u.close()
-		delete(p.sessions, key)
+	var all sync.WaitGroup
+	for _, u := range p.sessions {
+		all.Go(u.session.close)
 	}
+	all.Wait()
+	clear(p.sessions)
 }

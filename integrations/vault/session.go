@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -29,6 +30,9 @@ type session struct {
 	// epoch counts the logins, so that the end of an old one is not taken for the end of the new.
 	epoch   int
 	watcher *api.LifetimeWatcher
+	// failure is how the last login failed, for all who waited for it meanwhile: they do not each wait for a hanging server in turn.
+	failure  error
+	failedAt time.Time
 
 	closing sync.Once
 	closed  chan struct{}
@@ -57,6 +61,7 @@ func (s *session) give() { <-s.turn }
 
 // ensure logs in unless that has been done, and returns the login's epoch.
 func (s *session) ensure(ctx context.Context) (int, error) {
+	began := time.Now()
 	if err := s.take(ctx); err != nil {
 		return 0, err
 	}
@@ -66,21 +71,33 @@ func (s *session) ensure(ctx context.Context) (int, error) {
 		return 0, &backup.Error{Code: backup.CodeCancelled, Fault: backup.FaultOurs, Message: "the KMS client is closed", Retryable: true}
 	default:
 	}
-	if s.in {
+	switch {
+	case s.in:
 		return s.epoch, nil
+	case s.failedAt.After(began):
+		return 0, s.failure
 	}
+	err := s.logIn(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.failure, s.failedAt = err, time.Now()
+	}
+	return s.epoch, err
+}
+
+// logIn is called by whoever has the turn.
+func (s *session) logIn(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	secret, err := s.authenticate(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	s.client.SetToken(secret.Auth.ClientToken)
 	if err := s.checkNamespace(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	s.epoch, s.in = s.epoch+1, true
-	return s.epoch, s.renew(secret)
+	return s.renew(secret)
 }
 
 // checkNamespace finds the server that ignores namespaces, as Vault's free edition does without a word: it would give out the root
@@ -194,13 +211,18 @@ func (s *session) send(ctx context.Context, method, path string, in, out any) er
 	if err != nil {
 		return s.classify(ctx, doing, nil, err)
 	}
-	answer := struct {
-		Data any `json:"data"`
-	}{out}
-	if json.Unmarshal(body, &answer) != nil || answer.Data == nil { // its error may quote the answer
+	if !decodeData(body, out) {
 		return later(customer(backup.CodeBadResponse, s.server.says(doing+" was answered with something that is not understood"), "is this the address of a Vault?"))
 	}
 	return nil
+}
+
+// decodeData decodes an answer's data, and tells whether there was any. The decoder's error is not kept: it may quote the answer.
+func decodeData(body []byte, out any) bool {
+	answer := struct {
+		Data any `json:"data"`
+	}{out}
+	return json.Unmarshal(body, &answer) == nil && answer.Data != nil
 }
 
 func (s *session) request(ctx context.Context, method, path string, in any) (*api.Response, error) {
