@@ -73,10 +73,10 @@ type composeService struct {
 	CapDrop         []string       `yaml:"cap_drop"`
 	CapAdd          []string       `yaml:"cap_add"`
 	SecurityOpt     []string       `yaml:"security_opt"`
-	Ulimits         map[string]int `yaml:"ulimits"`
+	Ulimits         map[string]int `yaml:"ulimits"` // -1 is unlimited
 	MemSwappiness   *int           `yaml:"mem_swappiness"`
 	StopGracePeriod string         `yaml:"stop_grace_period"`
-	// Ulimits: -1 is unlimited.
+
 	Logging any `yaml:"logging"`
 }
 
