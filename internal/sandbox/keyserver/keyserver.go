@@ -242,7 +242,21 @@ func (s *Server) RestartAsStandby(ctx context.Context) error {
 }
 
 // Pause stops the process in its tracks: connections are accepted by the system and nobody answers. Resume lets it go on.
-func (s *Server) Pause() error  { return s.process.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Pause() error {
+	if err := s.process.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for !s.process.stopped() { // a thread on another processor may go on for a moment
+		select {
+		case <-s.process.done:
+			return errors.New("the key server has ended")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Resume lets a paused process go on.
 func (s *Server) Resume() error { return s.process.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Kill ends the process without a warning; Restart starts it again.
@@ -333,6 +347,18 @@ func start(ctx context.Context, binary string, arguments []string, log io.Writer
 		return nil, err
 	}
 	return p, nil
+}
+
+// stopped tells whether all threads are stopped (proc(5): the state follows the name in parentheses).
+func (p *process) stopped() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if _, state, ok := strings.Cut(string(stat), ") "); err == nil && ok && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 // withoutVault keeps settings that were meant for clients, or for another server, away from this one.
