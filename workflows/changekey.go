@@ -264,7 +264,10 @@ func (c *keyChange) drop(ctx workflow.Context) (backup.Verdict, error) {
 		return v, err
 	}
 	plan, err := c.board.plan(ctx)
-	if err != nil || c.state.To == 0 || plan.Active.Generation != c.state.To {
+	if err != nil {
+		return VerdictOf(err), ctx.Err()
+	}
+	if c.state.To == 0 || plan.Active.Generation != c.state.To {
 		return v, nil
 	}
 	c.rewrote.RetireAfter = workflow.Now(ctx).Add(plan.Grace)

@@ -71,18 +71,22 @@ func (e *enrolling) run(ctx workflow.Context) (*EnrollConnectorResult, error) {
 }
 
 // admit pins the connector. However it ends, the token is good for nothing afterwards.
-func (e *enrolling) admit(ctx workflow.Context) (err error) {
+func (e *enrolling) admit(ctx workflow.Context) error {
 	if e.in.Resume == nil {
 		asker := activities.AdministratorInput{Tenant: e.in.Tenant, RequestedBy: e.in.RequestedBy}
 		if err := e.board.mayAdminister(ctx, "May "+e.in.RequestedBy+" enroll a connector?", asker); err != nil {
 			return err
 		}
 	}
-	defer func() {
-		if !errors.Is(err, errContinue) {
-			e.closeToken(ctx)
-		}
-	}()
+	err := e.useToken(ctx)
+	if !errors.Is(err, errContinue) {
+		e.closeToken(ctx)
+	}
+	return err
+}
+
+// useToken makes the token good, and pins the connector that uses it. An earlier run of this workflow has made it good already.
+func (e *enrolling) useToken(ctx workflow.Context) error {
 	if e.in.Resume == nil {
 		in := activities.EnrolInput{Tenant: e.in.Tenant, Connector: e.in.Connector, SecretHash: e.in.SecretHash, Expires: e.in.Expires}
 		calls := calling(ctx, bookkeeping, e.in.Tenant, "Make the token good")

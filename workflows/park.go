@@ -100,7 +100,10 @@ func (r *backingUp) park(ctx workflow.Context, v backup.Verdict) *backup.Verdict
 		if r.present(ctx) != nil {
 			return cancelledRun()
 		}
-		return r.cause
+		if r.stop {
+			return r.cause
+		}
+		return nil
 	}
 	if _, away := holderAway(v.Code); !away || ctx.Err() != nil {
 		return &v
@@ -109,7 +112,12 @@ func (r *backingUp) park(ctx workflow.Context, v backup.Verdict) *backup.Verdict
 		return &v // an older build began this run
 	}
 	r.begin(workflow.Now(ctx))
-	cause := r.waitForHolder(ctx, v)
+	cause := &v
+	if r.waits(ctx, v) {
+		r.stage(ctx, StageAttribute.ValueSet(parkedStage))
+		cause = r.waitForHolder(ctx, v)
+		r.stage(ctx, StageAttribute.ValueUnset())
+	}
 	if cause != nil {
 		r.cause, r.stop = cause, true
 	}
@@ -119,11 +127,6 @@ func (r *backingUp) park(ctx workflow.Context, v backup.Verdict) *backup.Verdict
 
 // waitForHolder looks again and again, until the holder is there, or something else is wrong, or it was long enough.
 func (r *backingUp) waitForHolder(ctx workflow.Context, v backup.Verdict) *backup.Verdict {
-	if !r.waits(ctx, v) {
-		return &v
-	}
-	r.stage(ctx, StageAttribute.ValueSet(parkedStage))
-	defer r.stage(ctx, StageAttribute.ValueUnset())
 	for first := true; r.waits(ctx, v); first = false {
 		until := r.since.Add(r.policy.WaitAtMost)
 		if now := workflow.Now(ctx); !now.Before(until) || r.times > parkings {

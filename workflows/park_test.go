@@ -43,6 +43,12 @@ func newKeyHolder(t *testing.T, shards int) *keyHolder {
 	return h
 }
 
+func (h *keyHolder) tried(shard int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.attempts[shard]
+}
+
 func (h *keyHolder) is(state backup.Verdict, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -134,7 +140,7 @@ func TestTheHolderIsLostInTheMiddleOfARun(t *testing.T) {
 			begun := h.Now()
 			work := h.shard
 			h.shard = func(ctx context.Context, in activities.ShardInput) (activities.ShardResult, error) {
-				if in.Shard == 7 && h.attempts[7] == 0 {
+				if in.Shard == 7 && h.tried(7) == 0 {
 					h.is(c.v, c.err)
 				}
 				return work(ctx, in)
@@ -158,6 +164,30 @@ func TestTheHolderIsLostInTheMiddleOfARun(t *testing.T) {
 				t.Errorf("alerts %v", h.told())
 			}
 		})
+	}
+}
+
+// A shard that failed for a reason of its own before does not end a run whose holder is back; the others are still protected.
+func TestAnEarlierFailureDoesNotEndAParkedRun(t *testing.T) {
+	h := newKeyHolder(t, 20)
+	work := h.shard
+	h.shard = func(ctx context.Context, in activities.ShardInput) (activities.ShardResult, error) {
+		if in.Shard == 0 {
+			return activities.ShardResult{}, asActivity(&backup.Error{Code: backup.CodeThrottled, Fault: backup.FaultVendor, Message: "come back later", Retryable: true})
+		}
+		if in.Shard == 10 && h.tried(10) == 0 {
+			h.is(sealed, errSealed)
+		}
+		return work(ctx, in)
+	}
+	h.after(24*time.Hour, func() { h.is(passing, nil) })
+	h.keys.plan.WaitAtMost = 3 * day1
+	h.ExecuteWorkflow(BackUpApp, backupInput)
+	h.mustFail(backup.CodeThrottled)
+	for n := 1; n < 20; n++ {
+		if h.attempts[n] == 0 {
+			t.Errorf("shard %d was not tried", n)
+		}
 	}
 }
 
