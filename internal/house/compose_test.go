@@ -76,8 +76,7 @@ type composeService struct {
 	Ulimits         map[string]int `yaml:"ulimits"` // -1 is unlimited
 	MemSwappiness   *int           `yaml:"mem_swappiness"`
 	StopGracePeriod string         `yaml:"stop_grace_period"`
-
-	Logging any `yaml:"logging"`
+	Logging         any            `yaml:"logging"`
 }
 
 // oneShot is a service that does its work and ends.
