@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,15 +25,14 @@ func TestAKeyReachesTheProcessThatAsked(t *testing.T) {
 		r.run(a)
 		r.eventually("the connector connects", func() bool { return a.Status().Connected })
 
-		lease, err := r.broker().Obtain(t.Context(), r.tenant, r.use())
+		got, err := r.release(r.broker())
 		must(t, err)
-		defer lease.Close()
-		if !r.opens(lease) || lease.Generation != 1 || lease.Receipt != 1 {
-			t.Fatalf("not the lease of the tenant's ekey: generation %d, receipt %d", lease.Generation, lease.Receipt)
+		if got.Holder != "connector hq" || got.Requester != r.worker.Short() || !got.Until.After(got.At) {
+			t.Fatalf("the release says %+v", got.Holder)
 		}
 		var line ReleaseLine
 		must(t, json.Unmarshal(readFile(t, filepath.Join(folder, releasesFile)), &line))
-		if line.Tenant != "acme" || line.RunID != "0195-run" || line.Requester != r.worker.Public() || line.Purpose != backup.PurposeBackup {
+		if line.Tenant != "acme" || line.RunID != "0195-run" || line.Requester != r.worker.Public() || line.Purpose != backup.PurposeBackup || line.Nonce != got.Nonce || line.Generation != 1 {
 			t.Fatalf("the connector's receipt says %+v", line)
 		}
 		if taken, _ := box.KeyAnswer(t.Context(), line.Nonce); taken != nil {
@@ -44,32 +44,14 @@ func TestAKeyReachesTheProcessThatAsked(t *testing.T) {
 	})
 }
 
-func TestTheReceiptsOfBothSidesAgree(t *testing.T) {
-	box := newMemory()
-	r := newRig(t, box)
-	folder := t.TempDir()
-	r.run(r.agent(r.key("hq"), folder))
-	r.eventually("connected", func() bool { return r.broker().Reachable(t.Context(), r.tenant) == nil })
-	lease, err := r.broker().Obtain(t.Context(), r.tenant, r.use())
-	must(t, err)
-	lease.Close()
-	var theirs ReleaseLine
-	must(t, json.Unmarshal(readFile(t, filepath.Join(folder, releasesFile)), &theirs))
-	ours := box.receipts[0]
-	if ours.Nonce != theirs.Nonce || ours.Holder != "hq" || ours.Method != backup.KeyByConnector || ours.Requester != r.worker.Short() ||
-		ours.WorkflowID != theirs.WorkflowID || !ours.Until.Equal(theirs.Until) || ours.Generation != theirs.Generation {
-		t.Fatalf("ours: %+v\ntheirs: %+v", ours, theirs)
-	}
-}
-
 func TestNobodyConnectedIsSaidAtOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, box testBox) {
 		r := newRig(t, box)
 		b := r.broker()
-		wantCode(t, b.Reachable(t.Context(), r.tenant), backup.CodeNotConnected) // none pinned
+		wantCode(t, b.Reachable(t.Context(), r.tenant, r.one()), backup.CodeNotConnected) // none pinned
 		r.key("hq")
 		began := time.Now()
-		_, err := b.Obtain(t.Context(), r.tenant, r.use())
+		_, err := r.release(b)
 		e := wantCode(t, err, backup.CodeNotConnected)
 		if took := time.Since(began); took > time.Second {
 			t.Fatalf("it took %s", took)
@@ -87,7 +69,7 @@ func (r *rig) silent(k *KeyFile) (took <-chan json.RawMessage) {
 	r.t.Cleanup(func() { cancel(); polling.Wait() })
 	requests := make(chan json.RawMessage, 100)
 	c := r.caller(k)
-	must(r.t, c.hello(ctx))
+	must(r.t, greet(ctx, c))
 	polling.Go(func() {
 		for {
 			taken, err := c.poll(ctx)
@@ -105,7 +87,7 @@ func (r *rig) silent(k *KeyFile) (took <-chan json.RawMessage) {
 func TestNoAnswerIsAskedAgainAndThenNotConnected(t *testing.T) {
 	r := newRig(t, newMemory())
 	took := r.silent(r.key("hq"))
-	_, err := r.broker(func(o *BrokerOptions) { o.Patience = 150 * time.Millisecond }).Obtain(t.Context(), r.tenant, r.use())
+	_, err := r.release(r.broker(func(o *BrokerOptions) { o.Patience = 150 * time.Millisecond }))
 	if e := wantCode(t, err, backup.CodeNotConnected); !e.Retryable {
 		t.Fatal("a time-out may pass by itself")
 	}
@@ -127,7 +109,7 @@ func TestTheCallersContextEndsTheWait(t *testing.T) {
 	r.silent(r.key("hq"))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := r.broker().Obtain(ctx, r.tenant, r.use()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.broker().Release(ctx, r.tenant, r.one(), r.use()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -140,10 +122,7 @@ func TestAConnectorThatDiesInMidReleaseIsReplaced(t *testing.T) {
 		dying := r.dying(r.key("dying"))
 		result := make(chan error, 1)
 		go func() {
-			lease, err := r.broker(func(o *BrokerOptions) { o.Patience = 7 * time.Second }).Obtain(t.Context(), r.tenant, r.use())
-			if err == nil {
-				lease.Close()
-			}
+			_, err := r.release(r.broker(func(o *BrokerOptions) { o.Patience = 7 * time.Second }))
 			result <- err
 		}()
 		<-dying // it took the request and is dead now
@@ -161,7 +140,7 @@ func TestAConnectorThatDiesInMidReleaseIsReplaced(t *testing.T) {
 // dying plays a connector that is connected, takes one request and is never heard of again.
 func (r *rig) dying(k *KeyFile) (dead <-chan struct{}) {
 	c := r.caller(k)
-	must(r.t, c.hello(context.Background()))
+	must(r.t, greet(context.Background(), c))
 	taken := make(chan struct{})
 	var polling sync.WaitGroup
 	r.t.Cleanup(polling.Wait)
@@ -178,17 +157,20 @@ func (r *rig) dying(k *KeyFile) (dead <-chan struct{}) {
 
 func TestARefusalReachesTheWorkerWithItsReason(t *testing.T) {
 	r := newRig(t, newMemory())
-	r.start("hq")
+	a, _ := r.start("hq")
 	use := r.use()
-	use.Generation = 7
-	_, err := r.broker().Obtain(t.Context(), r.tenant, use)
-	if e := wantCode(t, err, backup.CodeDenied); e.Retryable || e.Hint == "" {
+	use.Purpose = "curiosity"
+	_, err := r.broker().Release(t.Context(), r.tenant, r.one(), use)
+	wantCode(t, err, backup.CodeInternal) // it does not even leave the worker
+	must(t, a.SetPolicy(&Policy{Purposes: []backup.KeyPurpose{backup.PurposeRestore}}))
+	_, err = r.release(r.broker())
+	if e := wantCode(t, err, backup.CodeDenied); e.Retryable || e.Hint == "" || !strings.Contains(e.Message, "policy does not allow the purpose backup") {
 		t.Fatalf("not what a person needs: %+v", e)
 	}
-	use = r.use()
-	use.Purpose = "curiosity"
-	_, err = r.broker().Obtain(t.Context(), r.tenant, use)
-	wantCode(t, err, backup.CodeDenied)
+	use.Purpose = backup.PurposeRestore
+	got, err := r.broker().Release(t.Context(), r.tenant, r.one(), use)
+	must(t, err)
+	clear(got.EKey)
 }
 
 func TestAWorkerThatIsNotPinnedGetsNothing(t *testing.T) {
@@ -196,7 +178,7 @@ func TestAWorkerThatIsNotPinnedGetsNothing(t *testing.T) {
 		r := newRig(t, box)
 		r.start("hq")
 		r.worker, _ = NewIdentity()
-		_, err := r.broker().Obtain(t.Context(), r.tenant, r.use())
+		_, err := r.release(r.broker())
 		wantCode(t, err, backup.CodeDenied)
 	})
 }
@@ -208,31 +190,24 @@ func TestFiftyAtOnce(t *testing.T) {
 		r.start("branch")
 		b := r.broker()
 		var group sync.WaitGroup
-		results := make(chan error, 50)
-		numbers := make(chan int64, 50)
+		nonces := make(chan string, 50)
 		for range 50 {
 			group.Go(func() {
-				lease, err := b.Obtain(t.Context(), r.tenant, r.use())
-				if err == nil {
-					numbers <- lease.Receipt
-					if !r.opens(lease) {
-						err = errors.New("a lease holds another key")
-					}
-					lease.Close()
+				got, err := r.release(b)
+				if err != nil {
+					t.Error(err)
 				}
-				results <- err
+				nonces <- got.Nonce
 			})
 		}
 		group.Wait()
-		for range 50 {
-			must(t, <-results)
-		}
-		seen := map[int64]bool{}
-		for range 50 {
-			seen[<-numbers] = true
+		close(nonces)
+		seen := map[string]bool{}
+		for nonce := range nonces {
+			seen[nonce] = true
 		}
 		if len(seen) != 50 {
-			t.Fatalf("%d different receipts of 50 releases", len(seen))
+			t.Fatalf("%d different nonces of 50 releases", len(seen))
 		}
 	})
 }
@@ -248,29 +223,10 @@ func TestTheGatewayMayRestart(t *testing.T) {
 		}
 		r.startGateway()
 		r.eventually("the connector comes back", func() bool { return a.Status().Connected })
-		lease, err := r.broker().Obtain(t.Context(), r.tenant, r.use())
+		_, err := r.release(r.broker())
 		must(t, err)
-		lease.Close()
 	})
 }
-
-func TestNoLeaseWithoutAReceipt(t *testing.T) {
-	r := newRig(t, newMemory())
-	r.start("hq")
-	full := &backup.Error{Code: backup.CodeDiskFull, Fault: backup.FaultOurs, Message: "no room"}
-	b := NewBroker(receiptless{r.box, full}, r.worker, BrokerOptions{})
-	lease, err := b.Obtain(t.Context(), r.tenant, r.use())
-	if wantCode(t, err, backup.CodeDiskFull); lease != nil {
-		t.Fatal("a lease without a receipt")
-	}
-}
-
-type receiptless struct {
-	Mailbox
-	err error
-}
-
-func (m receiptless) AppendReceipt(context.Context, backup.Receipt) (int64, error) { return 0, m.err }
 
 // TestTheEKeyIsNowhere looks for the ekey in everything that passes between the parties or stays behind, and proves first that
 // the search finds it where it is.
@@ -278,36 +234,52 @@ func TestTheEKeyIsNowhere(t *testing.T) {
 	box := newMemory()
 	r := newRig(t, box)
 	folder := t.TempDir()
-	a := r.agent(r.key("hq"), folder)
+	hq := r.key("hq")
+	a := r.agent(hq, folder)
 	r.run(a)
+	branch := r.startWith(r.emptyKey("branch"))
 	r.eventually("connected", func() bool { return a.Status().Connected })
-	lease, err := r.broker().Obtain(t.Context(), r.tenant, r.use())
+	b := r.broker()
+	must(t, b.Share(t.Context(), r.tenant, r.one(), "", r.use()))
+	got, err := r.release(b)
+	must(t, err)
+	proofs, err := b.Prove(t.Context(), r.tenant, r.one(), r.use())
 	must(t, err)
 	var said bytes.Buffer
-	fmt.Fprintf(&said, "%v %+v %#v %s\n", a.key, a.key, a.key, a.Status())
-	use := r.use()
-	use.Generation = 9
-	_, refused := r.broker().Obtain(t.Context(), r.tenant, use)
-	fmt.Fprintf(&said, "%v %+v\n", refused, backup.AsError(refused))
-	lease.Close()
+	fmt.Fprintf(&said, "%v %+v %#v %s %v %+v %#v\n", hq, hq, hq, a.Status(), hq.Generations, hq.Generations, hq.Generations[0])
+	fmt.Fprintf(&said, "%v %+v %#v %s\n", a.key, a.key, a.key, branch.Status())
+	nine := r.one()
+	nine.Generation = 9
+	_, refused := b.Release(t.Context(), r.tenant, nine, r.use())
+	fmt.Fprintf(&said, "%v %+v %+v\n", refused, backup.AsError(refused), proofs)
+	got.EKey = nil
+	fmt.Fprintf(&said, "%+v\n", got)
+	a.writeStatus(true)
 
-	planted := filepath.Join(t.TempDir(), "planted.json")
-	must(t, a.key.create(planted))
-	if !holds(readFile(t, planted), r.ekey) {
+	if !holds(readFile(t, filepath.Join(folder, keyFileName)), r.ekey) {
 		t.Fatal("the search does not find the ekey in the key file")
 	}
-	places := append([][]byte{said.Bytes(), readFile(t, filepath.Join(folder, releasesFile)), readFile(t, filepath.Join(folder, noncesFile))}, box.all...)
+	places := append([][]byte{said.Bytes()}, box.all...)
+	for _, name := range []string{releasesFile, noncesFile, statusFile} {
+		places = append(places, readFile(t, filepath.Join(folder, name)))
+	}
+	places = append(places, readFile(t, filepath.Join(folder, eventsFile)))
 	for _, e := range r.logs.All() {
 		text, _ := json.Marshal(e.ContextMap())
 		places = append(places, []byte(e.Message), text)
 	}
-	receipts, _ := json.Marshal(box.receipts)
-	for _, place := range append(places, receipts) {
-		if holds(place, r.ekey) || holds(place, a.key.identity.private.Seed()) {
-			t.Fatalf("a secret shows in: %s", place)
+	private, err := hq.sealed.private.Bytes()
+	must(t, err)
+	check, err := backup.CheckKey(r.ekey, "acme", 1)
+	must(t, err)
+	for _, place := range places {
+		for _, secret := range [][]byte{r.ekey, hq.identity.private.Seed(), private, check.Seed()} {
+			if holds(place, secret) {
+				t.Fatalf("a secret shows in: %s", place)
+			}
 		}
 	}
-	if len(box.all) < 4 || len(r.logs.All()) == 0 {
+	if len(box.all) < 8 || len(r.logs.All()) == 0 {
 		t.Fatal("there was nothing to search")
 	}
 }
@@ -329,7 +301,7 @@ func holds(place, secret []byte) bool {
 	return false
 }
 
-func BenchmarkObtain(b *testing.B) {
+func BenchmarkRelease(b *testing.B) {
 	for _, name := range []string{"memory", "sqlstore"} {
 		b.Run(name, func(b *testing.B) {
 			var box testBox = newMemory()
@@ -340,9 +312,8 @@ func BenchmarkObtain(b *testing.B) {
 			r.start("hq")
 			broker := r.broker()
 			for b.Loop() {
-				lease, err := broker.Obtain(b.Context(), r.tenant, r.use())
+				_, err := r.release(broker)
 				must(b, err)
-				lease.Close()
 			}
 		})
 	}

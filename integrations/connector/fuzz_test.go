@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -18,14 +17,20 @@ func fuzzRequest(f *testing.F) Request {
 	to, err := newRecipient()
 	must(f, err)
 	use := backup.KeyUse{Tenant: "acme", Purpose: backup.PurposeBackup, WorkflowID: "w", RunID: "r", Attempt: 1}
-	q, err := newRequest(use, to, seeded('w'), time.UnixMilli(1764000000000), 45*time.Second)
+	q, err := newRequest(wish{use: use}, to, seeded('w'), time.UnixMilli(1764000000000), 45*time.Second)
 	must(f, err)
 	return q
 }
 
-func fuzzKey() *KeyFile {
-	return &KeyFile{Setup: Setup{Connector: "hq", Tenant: "acme", Workers: []string{seeded('w').Public()}}, Generation: 1,
-		identity: seeded('c'), ekey: bytes.Repeat([]byte{0x5a}, backup.EKeySize)}
+func fuzzKey(f *testing.F) *KeyFile {
+	f.Helper()
+	setup := goodSetup(f)
+	setup.Workers = []string{seeded('w').Public()}
+	k, err := NewKeyFile(setup)
+	must(f, err)
+	k.identity = seeded('c')
+	must(f, k.Generate(1, time.UnixMilli(1764000000000)))
+	return k
 }
 
 // FuzzParseRequest: what is read is well formed, and reads the same when it is written again.
@@ -49,10 +54,10 @@ func FuzzParseRequest(f *testing.F) {
 }
 
 func FuzzParseAnswer(f *testing.F) {
-	k, q := fuzzKey(), fuzzRequest(f)
-	release, err := sealFor(q, k.ekey, 1)
+	k, q := fuzzKey(f), fuzzRequest(f)
+	release, err := sealFor(q, k.Generations[0].ekey, 1)
 	must(f, err)
-	for _, a := range []Answer{answerTo(q, k, release, nil), answerTo(q, k, nil, denied("reason"))} {
+	for _, a := range []Answer{answerTo(q, k, Answer{Release: release}), answerTo(q, k, Answer{Refusal: denied("reason")})} {
 		wire, _ := a.wire()
 		f.Add(wire)
 	}
@@ -123,9 +128,14 @@ func FuzzParseCall(f *testing.F) {
 
 // FuzzReadReply feeds an agent what a gateway may send, and the requests within to its judgement.
 func FuzzReadReply(f *testing.F) {
-	k := fuzzKey()
+	k := fuzzKey(f)
 	k.Workers = []string{seeded('x').Public()} // seeded('w') is a stranger to it
-	a, err := NewAgent(AgentOptions{Key: k, Folder: f.TempDir(), Clock: func() time.Time { return time.UnixMilli(1764000001000) }})
+	path := f.TempDir() + "/connector.json"
+	must(f, k.Create(path, nil))
+	keys, err := OpenKeyStore(path, KeyStoreOptions{})
+	must(f, err)
+	f.Cleanup(func() { keys.Close() })
+	a, err := NewAgent(AgentOptions{Keys: keys, Folder: f.TempDir(), Clock: func() time.Time { return time.UnixMilli(1764000001000) }})
 	must(f, err)
 	f.Cleanup(func() { a.Close() })
 	wire, err := fuzzRequest(f).wire()
@@ -140,8 +150,8 @@ func FuzzReadReply(f *testing.F) {
 		}
 		for _, wire := range reply.Requests {
 			if q, err := ParseRequest(wire); err == nil {
-				if release, _ := a.decide(q); release != nil {
-					t.Fatal("released to a stranger")
+				if word := a.decide(t.Context(), q); word.Refusal == nil {
+					t.Fatal("did what a stranger asked")
 				}
 			}
 		}

@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -40,10 +39,24 @@ func (r *rig) do(q *http.Request) (int, Failure) {
 	return reply.StatusCode, f
 }
 
+// greeting is the body of a connector's hello.
+func (r *rig) greeting(k *KeyFile) string {
+	r.t.Helper()
+	b, err := json.Marshal(hello{Address: k.Address(), Holds: k.Holds()})
+	must(r.t, err)
+	return string(b)
+}
+
 func TestTheGatewayRefusesStrangers(t *testing.T) {
 	onBoth(t, func(t *testing.T, box testBox) {
 		r := newRig(t, box, func(o *GatewayOptions) { o.PollFor = 50 * time.Millisecond })
-		k := r.key("hq")
+		k, branch := r.key("hq"), r.key("branch")
+		resigned := func(k *KeyFile, body string) func(*http.Request) {
+			return func(q *http.Request) {
+				q.Body, q.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+				signCall(q, []byte(body), k, time.Now())
+			}
+		}
 		stranger := *k
 		stranger.identity, _ = NewIdentity()
 		unknown := *k
@@ -70,6 +83,10 @@ func TestTheGatewayRefusesStrangers(t *testing.T) {
 		}{
 			{what: "good", key: k, status: 200},
 			{what: "good poll", key: k, path: pollPath, status: 200},
+			{what: "another's address", key: k, alter: resigned(k, r.greeting(branch)), status: 400, code: FailMalformed},
+			{what: "an altered address", key: k, alter: resigned(k, strings.Replace(r.greeting(k), `"address":"`, `"address":"AAAA`, 1)), status: 400, code: FailMalformed},
+			{what: "holds no generation", key: k, alter: resigned(k, strings.Replace(r.greeting(k), `"generation":1`, `"generation":0`, 1)), status: 400, code: FailMalformed},
+			{what: "says nothing of itself", key: k, alter: resigned(k, "{}"), status: 400, code: FailMalformed},
 			{what: "unknown connector", key: &unknown, status: 401, code: FailNotPinned},
 			{what: "wrong identity", key: &stranger, status: 401, code: FailNotPinned},
 			{what: "another tenant", key: &elsewhere, status: 401, code: FailNotPinned},
@@ -98,13 +115,13 @@ func TestTheGatewayRefusesStrangers(t *testing.T) {
 			if c.alter == nil {
 				c.alter = func(*http.Request) {}
 			}
-			status, f := r.call(c.key, c.path, "{}", c.at, c.alter)
+			status, f := r.call(c.key, c.path, r.greeting(k), c.at, c.alter)
 			if status != c.status || f.Code != c.code {
 				t.Errorf("%s: %d %s, want %d %s", c.what, status, f.Code, c.status, c.code)
 			}
 		}
-		if n := r.logs.FilterMessage("a connector's call was refused").Len(); n != 18 {
-			t.Errorf("18 refusals left %d log lines", n)
+		if n := r.logs.FilterMessage("a connector's call was refused").Len(); n != 22 {
+			t.Errorf("22 refusals left %d log lines", n)
 		}
 	})
 }
@@ -114,17 +131,17 @@ func TestARecordedCallIsGoodOnce(t *testing.T) {
 		r := newRig(t, box)
 		k := r.key("hq")
 		var recorded http.Header
-		status, _ := r.call(k, helloPath, "{}", time.Now(), func(q *http.Request) { recorded = q.Header.Clone() })
+		status, _ := r.call(k, helloPath, r.greeting(k), time.Now(), func(q *http.Request) { recorded = q.Header.Clone() })
 		if status != 200 {
 			t.Fatalf("the first call got %d", status)
 		}
 		again := func(q *http.Request) { q.Header = recorded }
-		if status, f := r.call(k, helloPath, "{}", time.Now(), again); status != 409 || f.Code != FailReplayed {
+		if status, f := r.call(k, helloPath, r.greeting(k), time.Now(), again); status != 409 || f.Code != FailReplayed {
 			t.Fatalf("the second call got %d %s", status, f.Code)
 		}
 		r.stop()
 		r.startGateway()
-		if status, f := r.call(k, helloPath, "{}", time.Now(), again); status != 409 || f.Code != FailReplayed {
+		if status, f := r.call(k, helloPath, r.greeting(k), time.Now(), again); status != 409 || f.Code != FailReplayed {
 			t.Fatalf("another gateway answered %d %s", status, f.Code)
 		}
 	})
@@ -148,8 +165,8 @@ func TestAnAnswerIsTakenFromItsConnectorOnly(t *testing.T) {
 			status, f := r.call(k, answerPath, string(b), time.Now())
 			return status, f.Code
 		}
-		answer := answerTo(q, hq, nil, denied("test"))
-		foreign := answerTo(q, other, nil, denied("test"))
+		answer := answerTo(q, hq, Answer{Refusal: denied("test")})
+		foreign := answerTo(q, other, Answer{Refusal: denied("test")})
 		for _, c := range []struct {
 			what   string
 			key    *KeyFile
@@ -160,7 +177,7 @@ func TestAnAnswerIsTakenFromItsConnectorOnly(t *testing.T) {
 			{"in another connector's name", branch, answer, 403, FailOtherTenant},
 			{"for another tenant", other, answer, 403, FailOtherTenant},
 			{"of another tenant's connector", other, foreign, 410, FailGone},
-			{"of a connector that was not handed it", branch, answerTo(q, branch, nil, denied("test")), 410, FailGone},
+			{"of a connector that was not handed it", branch, answerTo(q, branch, Answer{Refusal: denied("test")}), 410, FailGone},
 			{"malformed", hq, Answer{}, 400, FailMalformed},
 			{"its own", hq, answer, 200, ""},
 			{"twice", hq, answer, 410, FailGone},
@@ -181,13 +198,14 @@ func TestAnAnswerIsTakenFromItsConnectorOnly(t *testing.T) {
 
 func newOtherTenant(t *testing.T, r *rig) *KeyFile {
 	t.Helper()
-	identity, err := NewIdentity()
-	must(t, err)
 	setup := r.setup("spy")
 	setup.Tenant = "other"
+	k, err := NewKeyFile(setup)
+	must(t, err)
 	must(t, r.box.SaveTenant(t.Context(), backup.Tenant{ID: "other", Key: backup.KeyConfig{Method: backup.KeyByConnector,
-		Connectors: []backup.ConnectorConfig{{Name: "spy", Identity: identity.Public()}}}}))
-	return &KeyFile{Setup: setup, Generation: 1, identity: identity, ekey: bytes.Repeat([]byte{1}, backup.EKeySize)}
+		Connectors: []backup.ConnectorConfig{{Name: "spy", Identity: k.Identity()}}}}))
+	must(t, k.Generate(1, time.Now()))
+	return k
 }
 
 func TestPollsThatWaitAreBounded(t *testing.T) {
@@ -215,7 +233,7 @@ func TestPollsThatWaitAreBounded(t *testing.T) {
 func TestAStoppingGatewayEndsItsPolls(t *testing.T) {
 	r := newRig(t, newMemory(), func(o *GatewayOptions) { o.PollFor = 20 * time.Second })
 	c := r.caller(r.key("hq"))
-	must(t, c.hello(t.Context()))
+	must(t, greet(t.Context(), c))
 	result := make(chan error, 1)
 	go func() {
 		_, err := c.poll(t.Context())
@@ -242,7 +260,7 @@ func TestPresenceIsReportedWithItsSession(t *testing.T) {
 			}
 		}
 		c := r.caller(k)
-		must(t, c.hello(t.Context()))
+		must(t, greet(t.Context(), c))
 		r.eventually("connected is reported although it was refused twice", reported(true, 1))
 		if r.presence.tries < 3 {
 			t.Fatalf("%d tries", r.presence.tries)
@@ -268,7 +286,7 @@ func TestAHelloReportsAgainWhatIsKnown(t *testing.T) {
 	r := newRig(t, newMemory())
 	c := r.caller(r.key("hq"))
 	for n := range 2 {
-		must(t, c.hello(t.Context()))
+		must(t, greet(t.Context(), c))
 		r.eventually("reported", func() bool {
 			r.presence.mu.Lock()
 			defer r.presence.mu.Unlock()
@@ -286,7 +304,7 @@ func TestAGatewayThatWasDownDoesNotTakeEverybodyForLost(t *testing.T) {
 	r := newRig(t, newMemory(), func(o *GatewayOptions) { o.LostAfter = 800 * time.Millisecond })
 	k := r.key("hq")
 	c := r.caller(k)
-	must(t, c.hello(t.Context()))
+	must(t, greet(t.Context(), c))
 	r.eventually("reported", func() bool { return r.presence.last().Connected })
 	r.stop()
 	time.Sleep(time.Second)

@@ -1,14 +1,17 @@
 package connector
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
@@ -23,16 +26,24 @@ func goodSetup(t testing.TB) Setup {
 	return Setup{Connector: "hq", Tenant: "acme", Workers: []string{worker.Public()}, Gateway: "https://gateway.example:8443", GatewayCA: ca.PEM()}
 }
 
+// storeKeyFile makes a key file that holds generation 1.
+func storeKeyFile(t testing.TB, path string) *KeyFile {
+	t.Helper()
+	k, err := NewKeyFile(goodSetup(t))
+	must(t, err)
+	must(t, k.Generate(1, time.Now()))
+	must(t, k.Create(path, nil))
+	return k
+}
+
 func TestAKeyFileIsReadAsItWasWritten(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "connector.json")
-	setup := goodSetup(t)
-	public, err := CreateKeyFile(path, setup)
-	must(t, err)
+	made := storeKeyFile(t, path)
 	k, err := LoadKeyFile(path)
 	must(t, err)
-	if k.Identity() != public || k.Generation != 1 || k.Connector != "hq" || k.Tenant != "acme" || k.Gateway != setup.Gateway ||
-		!slices.Equal(k.Workers, setup.Workers) || string(k.GatewayCA) != string(setup.GatewayCA) || len(k.ekey) != backup.EKeySize {
+	if k.Identity() != made.Identity() || k.Newest() != 1 || !reflect.DeepEqual(k.Setup, made.Setup) || !reflect.DeepEqual(k.Generations, made.Generations) ||
+		!bytes.Equal(k.Address(), made.Address()) || len(k.Generations[0].ekey) != backup.EKeySize {
 		t.Fatalf("read %v", k)
 	}
 	info, err := os.Stat(path)
@@ -43,7 +54,7 @@ func TestAKeyFileIsReadAsItWasWritten(t *testing.T) {
 		t.Fatalf("something else stayed behind: %v", entries)
 	}
 	k.Wipe()
-	if slices.Max(k.ekey) != 0 || slices.Max(k.identity.private) != 0 {
+	if slices.Max(k.Generations[0].ekey) != 0 || slices.Max(k.identity.private) != 0 {
 		t.Fatal("Wipe left something")
 	}
 }
@@ -79,12 +90,9 @@ func TestAKeyFileThatOthersMayReadIsRefused(t *testing.T) {
 func TestABadKeyFileIsRefusedWithoutShowingIt(t *testing.T) {
 	folder := t.TempDir()
 	good := filepath.Join(folder, "good.json")
-	_, err := CreateKeyFile(good, goodSetup(t))
-	must(t, err)
-	k, err := LoadKeyFile(good)
-	must(t, err)
+	k := storeKeyFile(t, good)
 	whole := string(readFile(t, good))
-	ekey := base64.StdEncoding.EncodeToString(k.ekey)
+	ekey := base64.StdEncoding.EncodeToString(k.Generations[0].ekey)
 	for what, content := range map[string]string{
 		"cut":             whole[:len(whole)/2],
 		"empty":           "",
@@ -93,7 +101,12 @@ func TestABadKeyFileIsRefusedWithoutShowingIt(t *testing.T) {
 		"short ekey":      strings.Replace(whole, ekey, ekey[:20], 1),
 		"ekey no base64":  strings.Replace(whole, ekey, "!"+ekey, 1),
 		"ekey a number":   strings.Replace(whole, `"`+ekey+`"`, "8374837483748374", 1),
-		"no generation":   strings.Replace(whole, `"generation": 1`, `"generation": 0`, 1),
+		"no generation":   strings.Replace(whole, `"number": 1`, `"number": 0`, 1),
+		"another ekey":    strings.Replace(whole, ekey, "AAAA"+ekey[4:], 1),
+		"another check":   strings.Replace(whole, k.Generations[0].Check, k.Identity(), 1),
+		"ended and held":  strings.Replace(whole, `"workers"`, `"ended": [{"number": 1, "at": "2026-01-01T00:00:00Z"}], "workers"`, 1),
+		"unsorted":        strings.Replace(whole, `"workers"`, `"ended": [{"number": 3, "at": "2026-01-01T00:00:00Z"}, {"number": 2, "at": "2026-01-01T00:00:00Z"}], "workers"`, 1),
+		"no recipient":    strings.Replace(whole, `"recipient": "`, `"recipient": "AAAA`, 1),
 		"plain http":      strings.Replace(whole, "https://", "http://", 1),
 		"more behind":     whole + whole,
 		"too large":       whole + strings.Repeat(" ", maxKeyFile),
@@ -107,11 +120,11 @@ func TestABadKeyFileIsRefusedWithoutShowingIt(t *testing.T) {
 		must(t, os.WriteFile(path, []byte(content), 0o600))
 		_, err := LoadKeyFile(path)
 		e := wantCode(t, err, backup.CodeBadConfig)
-		if said := fmt.Sprintf("%v %+v %s", err, e, e.Hint); holds([]byte(said), k.ekey) || strings.Contains(said, ekey[:12]) || strings.Contains(said, "8374") {
+		if said := fmt.Sprintf("%v %+v %s", err, e, e.Hint); holds([]byte(said), k.Generations[0].ekey) || strings.Contains(said, ekey[:12]) || strings.Contains(said, "8374") {
 			t.Errorf("%s: the error shows what is in the file: %s", what, said)
 		}
 	}
-	_, err = LoadKeyFile(filepath.Join(folder, "nothing.json"))
+	_, err := LoadKeyFile(filepath.Join(folder, "nothing.json"))
 	wantCode(t, err, backup.CodeBadConfig)
 	_, err = LoadKeyFile(folder)
 	wantCode(t, err, backup.CodeBadConfig)

@@ -2,6 +2,8 @@ package connector
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,13 +16,12 @@ type testBox interface {
 	SaveTenant(ctx context.Context, t backup.Tenant) error
 }
 
-// memory is a Mailbox in memory. all keeps every row that ever passed, as somebody who copies the store would.
+// memory is a Mailbox in memory, without enrolments. all keeps every row that ever passed, as somebody who copies the store would.
 type memory struct {
 	mu         sync.Mutex
 	connectors map[party]*backup.ConnectorStatus
 	requests   map[string]*memoryRow
 	nonces     map[string]bool
-	receipts   []backup.Receipt
 	all        [][]byte
 }
 
@@ -60,7 +61,7 @@ func (m *memory) PutKeyRequest(_ context.Context, r backup.KeyRequest) error {
 func (m *memory) TakeKeyRequests(_ context.Context, tenant, connector string, now time.Time, max int) (taken []backup.KeyRequest, _ error) {
 	defer m.lock()()
 	for _, r := range m.requests {
-		if len(taken) < max && r.Tenant == tenant && len(r.takers) == 0 && r.Expires.After(now) {
+		if len(taken) < max && r.Tenant == tenant && (r.Holder == "" || r.Holder == connector) && len(r.takers) == 0 && r.Expires.After(now) {
 			r.takers[connector] = true
 			taken = append(taken, r.KeyRequest)
 		}
@@ -149,14 +150,39 @@ func (m *memory) MarkConnectorsLost(_ context.Context, seenBefore, at time.Time)
 	return lost, nil
 }
 
-func (m *memory) ConnectedConnectors(_ context.Context, tenant string, seenAfter time.Time) (n int, _ error) {
+func (m *memory) AbsentConnectors(_ context.Context, seenAfter, at time.Time) (absent []backup.ConnectorPresence, _ error) {
 	defer m.lock()()
 	for who, c := range m.connectors {
-		if who.tenant == tenant && c.Connected && c.LastSeen.After(seenAfter) {
-			n++
+		if !c.Connected && c.LastSeen.After(seenAfter) {
+			absent = append(absent, backup.ConnectorPresence{Tenant: who.tenant, Connector: who.connector, Session: c.Session, At: at})
 		}
 	}
-	return n, nil
+	return absent, nil
+}
+
+func (m *memory) PinnedConnectors(_ context.Context, tenant string) (all []backup.ConnectorStatus, _ error) {
+	defer m.lock()()
+	for who, c := range m.connectors {
+		if who.tenant == tenant {
+			all = append(all, *c)
+		}
+	}
+	slices.SortFunc(all, func(a, b backup.ConnectorStatus) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func (m *memory) DescribeConnector(_ context.Context, tenant, name string, self backup.ConnectorSelf) error {
+	defer m.lock()()
+	c := m.connectors[party{tenant, name}]
+	if c == nil {
+		return errNotThere
+	}
+	c.Recipient, c.Holds = self.Recipient, self.Holds
+	return nil
+}
+
+func (m *memory) UseEnrolment(context.Context, []byte, string, []byte, time.Time) (backup.Enrolment, error) {
+	return backup.Enrolment{}, &backup.Error{Code: backup.CodeDenied, Message: "no enrolments here"}
 }
 
 func (m *memory) UseNonce(_ context.Context, scope, nonce string, _ time.Time) (bool, error) {
@@ -165,11 +191,4 @@ func (m *memory) UseNonce(_ context.Context, scope, nonce string, _ time.Time) (
 	fresh := !m.nonces[key]
 	m.nonces[key] = true
 	return fresh, nil
-}
-
-func (m *memory) AppendReceipt(_ context.Context, r backup.Receipt) (int64, error) {
-	defer m.lock()()
-	r.Number = int64(len(m.receipts)) + 1
-	m.receipts = append(m.receipts, r)
-	return r.Number, nil
 }

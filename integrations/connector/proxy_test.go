@@ -34,18 +34,17 @@ func TestTheAgentGoesThroughTheProxy(t *testing.T) {
 	k := r.key("hq")
 	k.Gateway = "https://gateway.test"
 	path := filepath.Join(t.TempDir(), "connector.json")
-	must(t, k.create(path))
+	must(t, k.Create(path, nil))
 	agent := exec.Command(os.Args[0], "-test.run=^TestRunAgentForProxy$")
 	agent.Env = append(os.Environ(), "HTTPS_PROXY="+proxy.URL, "NO_PROXY=", proxiedKeyFile+"="+path)
 	must(t, agent.Start())
 	defer func() { _ = agent.Process.Kill(); _ = agent.Wait() }()
-	r.eventually("the agent is connected", func() bool { return r.broker().Reachable(t.Context(), r.tenant) == nil })
+	r.eventually("the agent is connected", func() bool { return r.broker().Reachable(t.Context(), r.tenant, r.one()) == nil })
 	if host := <-asked; host != "gateway.test:443" {
 		t.Fatalf("the proxy was asked for %s", host)
 	}
-	lease, err := r.broker().Obtain(t.Context(), r.tenant, r.use())
+	_, err = r.release(r.broker())
 	must(t, err)
-	lease.Close()
 }
 
 // TestRunAgentForProxy is the other process; by itself it does nothing.
@@ -54,9 +53,9 @@ func TestRunAgentForProxy(t *testing.T) {
 	if path == "" {
 		return
 	}
-	k, err := LoadKeyFile(path)
+	keys, err := OpenKeyStore(path, KeyStoreOptions{})
 	must(t, err)
-	a, err := NewAgent(AgentOptions{Key: k, Folder: t.TempDir()})
+	a, err := NewAgent(AgentOptions{Keys: keys, Folder: t.TempDir()})
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

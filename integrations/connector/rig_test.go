@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -116,22 +117,52 @@ func (r *rig) setup(name string) Setup {
 // key makes a connector's key with the tenant's ekey and pins its identity.
 func (r *rig) key(name string) *KeyFile {
 	r.t.Helper()
-	identity, err := NewIdentity()
+	k := r.emptyKey(name)
+	g, err := newGeneration("acme", 1, bytes.Clone(r.ekey), time.Now())
 	must(r.t, err)
-	k := &KeyFile{Setup: r.setup(name), Generation: 1, identity: identity, ekey: append([]byte(nil), r.ekey...)}
+	k.add(g)
 	must(r.t, k.check())
-	r.tenant.Key.Connectors = append(r.tenant.Key.Connectors, backup.ConnectorConfig{Name: name, Identity: identity.Public()})
+	return k
+}
+
+// emptyKey makes a connector's key that holds no ekey, and pins its identity.
+func (r *rig) emptyKey(name string) *KeyFile {
+	r.t.Helper()
+	k, err := NewKeyFile(r.setup(name))
+	must(r.t, err)
+	r.tenant.Key.Connectors = append(r.tenant.Key.Connectors, backup.ConnectorConfig{Name: name, Identity: k.Identity()})
 	must(r.t, r.box.SaveTenant(context.Background(), r.tenant))
 	return k
 }
 
-// agent makes an agent with the key in a folder, without running it.
-func (r *rig) agent(k *KeyFile, folder string) *Agent {
+// one is the tenant's first generation, as custody knows it.
+func (r *rig) one() backup.EKey {
 	r.t.Helper()
-	a, err := NewAgent(AgentOptions{Key: k, Folder: folder, Log: r.log})
+	check, err := checkOf(r.ekey, "acme", 1)
+	must(r.t, err)
+	return backup.EKey{Tenant: "acme", Generation: 1, Method: backup.KeyByConnector, State: backup.EKeyActive, Check: check}
+}
+
+// agent makes an agent with the key in a folder, without running it. The key file is in the folder, and what is there already is used.
+func (r *rig) agent(k *KeyFile, folder string, change ...func(*AgentOptions)) *Agent {
+	r.t.Helper()
+	path := filepath.Join(folder, keyFileName)
+	if _, err := os.Stat(path); err != nil {
+		must(r.t, k.Create(path, nil))
+	}
+	keys, err := OpenKeyStore(path, KeyStoreOptions{})
+	must(r.t, err)
+	r.t.Cleanup(func() { must(r.t, keys.Close()) })
+	o := AgentOptions{Keys: keys, Folder: folder, Log: r.log}
+	for _, c := range change {
+		c(&o)
+	}
+	a, err := NewAgent(o)
 	must(r.t, err)
 	return a
 }
+
+const keyFileName = "connector.json"
 
 // run runs an agent until the test ends or stop is called.
 func (r *rig) run(a *Agent) (stop func()) {
@@ -142,9 +173,19 @@ func (r *rig) run(a *Agent) (stop func()) {
 		cancel()
 		running.Wait()
 		must(r.t, a.Close())
+		must(r.t, a.keys.Close())
 	})
 	r.t.Cleanup(stop)
 	return stop
+}
+
+// startWith runs an agent until the test ends, and waits until it is connected.
+func (r *rig) startWith(k *KeyFile, change ...func(*AgentOptions)) *Agent {
+	r.t.Helper()
+	a := r.agent(k, r.t.TempDir(), change...)
+	r.run(a)
+	r.eventually("the connector connects", func() bool { return a.Status().Connected })
+	return a
 }
 
 // start runs a new connector and waits until it is connected.
@@ -161,6 +202,21 @@ func (r *rig) caller(k *KeyFile) *client {
 	c := newClient(k, time.Now)
 	r.t.Cleanup(c.close)
 	return c
+}
+
+// greet says hello as the connector that the client calls for, which holds what its key file does.
+func greet(ctx context.Context, c *client) error {
+	return c.hello(ctx, hello{Address: c.key.Address(), Holds: c.key.Holds()})
+}
+
+// release asks for the tenant's first generation, and returns it when it is the right one.
+func (r *rig) release(b *Broker) (backup.KeyRelease, error) {
+	r.t.Helper()
+	got, err := b.Release(context.Background(), r.tenant, r.one(), r.use())
+	if err == nil && !bytes.Equal(got.EKey, r.ekey) {
+		r.t.Error("the release holds another key")
+	}
+	return got, err
 }
 
 func (r *rig) broker(change ...func(*BrokerOptions)) *Broker {
@@ -180,26 +236,13 @@ func (r *rig) request(change ...func(*Request)) (Request, *recipient) {
 	r.t.Helper()
 	to, err := newRecipient()
 	must(r.t, err)
-	q, err := newRequest(r.use(), to, r.worker, time.Now(), 30*time.Second)
+	q, err := newRequest(wish{use: r.use()}, to, r.worker, time.Now(), 30*time.Second)
 	must(r.t, err)
 	for _, c := range change {
 		c(&q)
 	}
 	q.Signature = r.worker.sign(q.statement())
 	return q, to
-}
-
-// opens tells whether a lease holds the tenant's ekey, by what it derives.
-func (r *rig) opens(l *backup.Lease) bool {
-	r.t.Helper()
-	want, err := backup.NewLease(append([]byte(nil), r.ekey...), 1, 0)
-	must(r.t, err)
-	defer want.Close()
-	a, err := l.RepositoryPassword("acme", "acme")
-	must(r.t, err)
-	b, err := want.RepositoryPassword("acme", "acme")
-	must(r.t, err)
-	return a == b
 }
 
 func (r *rig) eventually(what string, holds func() bool) {
@@ -217,6 +260,8 @@ type presenceLog struct {
 	refuse  int
 	tries   int
 	reports []backup.ConnectorPresence
+
+	enrolments []backup.Enrolment
 }
 
 func (p *presenceLog) ConnectorChanged(_ context.Context, c backup.ConnectorPresence) error {

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -24,51 +25,118 @@ const (
 	vectorEnd   = "\n```\n<!-- end of vector -->"
 )
 
-// vector is everything of one release and one call. Strings are hex unless said otherwise.
+// vector is one message of every kind. Strings are hex unless said otherwise.
 type vector struct {
-	WorkerSeed       string            `json:"workerSeed"`
-	ConnectorSeed    string            `json:"connectorSeed"`
-	RecipientPrivate string            `json:"recipientPrivate"`
-	EKey             string            `json:"ekey"`
-	Request          Request           `json:"request"`
-	RequestStatement string            `json:"requestStatement"`
-	Answer           Answer            `json:"answer"`
-	AnswerSHA256     string            `json:"answerStatementSHA256"`
-	Refusal          Answer            `json:"refusal"`
-	RefusalSHA256    string            `json:"refusalStatementSHA256"`
-	CallBody         string            `json:"callBody"` // text
-	CallHeaders      map[string]string `json:"callHeaders"`
-	CallStatement    string            `json:"callStatement"`
+	WorkerSeed       string `json:"workerSeed"`
+	ConnectorSeed    string `json:"connectorSeed"` // of hq
+	BranchSeed       string `json:"branchSeed"`    // of branch
+	RecipientPrivate string `json:"recipientPrivate"`
+	BranchPrivate    string `json:"branchPrivate"` // branch's static recipient key
+	BranchAddress    []byte `json:"branchAddress"`
+	EKey             string `json:"ekey"`
+	CheckSeed        string `json:"checkSeed"` // of generation 1
+	Check            string `json:"check"`     // text
+
+	Release          Request `json:"request"`
+	RequestStatement string  `json:"requestStatement"`
+	Answer           Answer  `json:"answer"`
+	AnswerStatement  string  `json:"answerStatement"`
+	Refusal          Answer  `json:"refusal"`
+	RefusalSHA256    string  `json:"refusalStatementSHA256"`
+
+	Share             Request `json:"share"`
+	ShareAnswer       Answer  `json:"shareAnswer"`
+	ShareAnswerSHA256 string  `json:"shareAnswerStatementSHA256"`
+
+	Deposit             Request `json:"deposit"`
+	DepositSHA256       string  `json:"depositStatementSHA256"`
+	DepositAnswer       Answer  `json:"depositAnswer"`
+	ProofStatement      string  `json:"proofStatement"`
+	DepositAnswerSHA256 string  `json:"depositAnswerStatementSHA256"`
+
+	Retire          Request `json:"retire"`
+	RetireStatement string  `json:"retireStatement"`
+	Retired         Answer  `json:"retireAnswer"`
+	RetiredSHA256   string  `json:"retireAnswerStatementSHA256"`
+
+	CallBody      string            `json:"callBody"` // text
+	CallHeaders   map[string]string `json:"callHeaders"`
+	CallStatement string            `json:"callStatement"`
+}
+
+// vectorParty is a connector of the vector, without a file.
+func vectorParty(t *testing.T, name string, seed byte) *KeyFile {
+	t.Helper()
+	sealed, err := newRecipient()
+	must(t, err)
+	return &KeyFile{Setup: Setup{Connector: name, Tenant: "acme"}, identity: seeded(seed), sealed: sealed}
 }
 
 func newVector(t *testing.T) vector {
 	t.Helper()
-	worker, connector := seeded('w'), seeded('c')
-	ekey := bytes.Repeat([]byte{0x5a}, backup.EKeySize)
+	worker, hq, branch := seeded('w'), vectorParty(t, "hq", 'c'), vectorParty(t, "branch", 'b')
+	held, err := newGeneration("acme", 1, bytes.Repeat([]byte{0x5a}, backup.EKeySize), time.UnixMilli(1764000000000))
+	must(t, err)
 	to, err := newRecipient()
 	must(t, err)
-	private, err := to.private.Bytes()
+	use := func(p backup.KeyPurpose, generation int) backup.KeyUse {
+		return backup.KeyUse{Tenant: "acme", Generation: generation, Purpose: p, WorkflowID: "backup/acme/microsoft365", RunID: "0199c0de-7e57-7000-8000-000000000001", Attempt: 1}
+	}
+	ask := func(w wish, to *recipient) Request {
+		q, err := newRequest(w, to, worker, time.UnixMilli(1764000000000), 45*time.Second)
+		must(t, err)
+		return q
+	}
+	seal := func(q Request) Answer {
+		release, err := sealFor(q, held.ekey, 1)
+		must(t, err)
+		return answerTo(q, hq, Answer{Release: release})
+	}
+	check, err := backup.CheckKey(held.ekey, "acme", 1)
 	must(t, err)
-	use := backup.KeyUse{Tenant: "acme", Purpose: backup.PurposeBackup, WorkflowID: "backup/acme/microsoft365", RunID: "0199c0de-7e57-7000-8000-000000000001", Attempt: 1}
-	q, err := newRequest(use, to, worker, time.UnixMilli(1764000000000), 45*time.Second)
-	must(t, err)
-	release, err := sealFor(q, ekey, 1)
-	must(t, err)
-	k := &KeyFile{Setup: Setup{Connector: "hq", Tenant: "acme"}, identity: connector}
 	v := vector{
-		WorkerSeed: hex.EncodeToString(worker.private.Seed()), ConnectorSeed: hex.EncodeToString(connector.private.Seed()),
-		RecipientPrivate: hex.EncodeToString(private), EKey: hex.EncodeToString(ekey),
-		Request: q, RequestStatement: hex.EncodeToString(q.statement()),
-		Answer: answerTo(q, k, release, nil), Refusal: answerTo(q, k, nil, denied("the purpose is not known")),
+		WorkerSeed: hex.EncodeToString(worker.private.Seed()), ConnectorSeed: hex.EncodeToString(hq.identity.private.Seed()), BranchSeed: hex.EncodeToString(branch.identity.private.Seed()),
+		RecipientPrivate: privateHex(t, to), BranchPrivate: privateHex(t, branch.sealed), BranchAddress: branch.Address(),
+		EKey: hex.EncodeToString(held.ekey), CheckSeed: hex.EncodeToString(check.Seed()), Check: held.Check,
 		CallBody: "{}", CallHeaders: map[string]string{},
 	}
-	v.AnswerSHA256, v.RefusalSHA256 = hashOf(v.Answer.statement(q)), hashOf(v.Refusal.statement(q))
-	call, c := vectorCall(t, k, v.CallBody)
+	v.Release = ask(wish{use: use(backup.PurposeBackup, 0)}, to)
+	v.Answer, v.Refusal = seal(v.Release), answerTo(v.Release, hq, Answer{Refusal: denied("the purpose is not known")})
+	v.Share = ask(wish{use: use(backup.PurposeShare, 1), check: held.Check, address: v.BranchAddress,
+		to: &Peer{Connector: "branch", Identity: branch.Identity(), Signature: v.BranchAddress[recipientSize:]}}, nil)
+	v.ShareAnswer = seal(v.Share)
+	v.Deposit = ask(wish{use: use(backup.PurposeDeposit, 1), holder: "branch", check: held.Check,
+		deposit: &Deposit{Request: v.Share, Answer: v.ShareAnswer, Sender: hq.Identity()}}, nil)
+	proof, err := proveTo(v.Deposit, branch, held)
+	must(t, err)
+	v.DepositAnswer = answerTo(v.Deposit, branch, Answer{Proof: proof})
+	v.Retire = ask(wish{use: use(backup.PurposeRetire, 1), holder: "hq"}, nil)
+	v.Retired = answerTo(v.Retire, hq, Answer{Done: &Done{Generations: []int{1}}})
+	v.sums()
+
+	call, c := vectorCall(t, hq, v.CallBody)
 	for _, name := range []string{headerTenant, headerConnector, headerTime, headerNonce, headerSignature} {
 		v.CallHeaders[name] = call.Header.Get(name)
 	}
 	v.CallStatement = hex.EncodeToString(c.statement())
 	return v
+}
+
+// sums fills in what follows from the messages.
+func (v *vector) sums() {
+	v.RequestStatement, v.AnswerStatement = hex.EncodeToString(v.Release.statement()), hex.EncodeToString(v.Answer.statement(v.Release))
+	v.RefusalSHA256 = hashOf(v.Refusal.statement(v.Release))
+	v.ShareAnswerSHA256 = hashOf(v.ShareAnswer.statement(v.Share))
+	v.DepositSHA256, v.ProofStatement = hashOf(v.Deposit.statement()), hex.EncodeToString(proofStatement(v.Deposit, "branch", 1))
+	v.DepositAnswerSHA256 = hashOf(v.DepositAnswer.statement(v.Deposit))
+	v.RetireStatement, v.RetiredSHA256 = hex.EncodeToString(v.Retire.statement()), hashOf(v.Retired.statement(v.Retire))
+}
+
+func privateHex(t *testing.T, r *recipient) string {
+	t.Helper()
+	b, err := r.private.Bytes()
+	must(t, err)
+	return hex.EncodeToString(b)
 }
 
 func vectorCall(t *testing.T, k *KeyFile, body string) (*http.Request, call) {
@@ -105,42 +173,64 @@ func TestVector(t *testing.T) {
 		must(t, os.WriteFile(vectorPage, []byte(before+vectorBegin+text+vectorEnd+after), 0o644))
 	}
 	var v vector
-	must(t, decode([]byte(text), 64<<10, &v))
-	checkRequestVector(t, v)
-	checkAnswerVector(t, v)
+	must(t, decode([]byte(text), 128<<10, &v))
+	again := v
+	if again.sums(); !reflect.DeepEqual(v, again) {
+		t.Error("a statement is another one")
+	}
+	checkMessages(t, v)
+	checkKeys(t, v)
 	checkCallVector(t, v)
 }
 
-func checkRequestVector(t *testing.T, v vector) {
+func checkMessages(t *testing.T, v vector) {
 	t.Helper()
 	worker := identityOf(t, v.WorkerSeed)
-	must(t, v.Request.check())
-	if hex.EncodeToString(v.Request.statement()) != v.RequestStatement {
-		t.Error("the request statement is another one")
-	}
-	if v.Request.Requester != worker.Public() || !v.Request.signed() || !bytes.Equal(v.Request.Signature, worker.sign(v.Request.statement())) {
-		t.Error("the request's signature is another one")
+	for what, m := range map[string]struct {
+		request Request
+		answer  Answer
+		by      string
+	}{
+		"release": {v.Release, v.Answer, v.ConnectorSeed}, "refusal": {v.Release, v.Refusal, v.ConnectorSeed}, "share": {v.Share, v.ShareAnswer, v.ConnectorSeed},
+		"deposit": {v.Deposit, v.DepositAnswer, v.BranchSeed}, "retire": {v.Retire, v.Retired, v.ConnectorSeed},
+	} {
+		must(t, m.request.check())
+		must(t, m.answer.check())
+		if !m.request.signed() || m.request.Requester != worker.Public() || !bytes.Equal(m.request.Signature, worker.sign(m.request.statement())) {
+			t.Errorf("%s: the request's signature is another one", what)
+		}
+		connector := identityOf(t, m.by)
+		if !bytes.Equal(m.answer.Signature, connector.sign(m.answer.statement(m.request))) || !m.answer.answers(m.request, connector.Public()) || !m.answer.suits(m.request) {
+			t.Errorf("%s: the answer's signature is another one", what)
+		}
 	}
 }
 
-func checkAnswerVector(t *testing.T, v vector) {
+func checkKeys(t *testing.T, v vector) {
 	t.Helper()
-	connector := identityOf(t, v.ConnectorSeed)
-	private, err := kem.NewPrivateKey(unhex(t, v.RecipientPrivate))
-	must(t, err)
-	to := &recipient{private}
-	if !bytes.Equal(to.public(), v.Request.Recipient) {
-		t.Error("the private key is not the recipient's")
-	}
-	for sum, a := range map[string]Answer{v.AnswerSHA256: v.Answer, v.RefusalSHA256: v.Refusal} {
-		must(t, a.check())
-		if s := a.statement(v.Request); hashOf(s) != sum || !bytes.Equal(a.Signature, connector.sign(s)) || !a.answers(v.Request, connector.Public()) {
-			t.Error("an answer's statement or signature is another one")
+	for private, m := range map[string]struct {
+		request Request
+		release *Release
+	}{v.RecipientPrivate: {v.Release, v.Answer.Release}, v.BranchPrivate: {v.Deposit.Deposit.Request, v.Deposit.Deposit.Answer.Release}} {
+		key, err := kem.NewPrivateKey(unhex(t, private))
+		must(t, err)
+		to := &recipient{key}
+		if !bytes.Equal(to.public(), m.request.Recipient) {
+			t.Error("a private key is not the recipient's")
+		}
+		ekey, err := to.open(m.request, *m.release)
+		if must(t, err); hex.EncodeToString(ekey) != v.EKey {
+			t.Error("another ekey comes out")
 		}
 	}
-	ekey, err := to.open(v.Request, *v.Answer.Release)
-	if must(t, err); hex.EncodeToString(ekey) != v.EKey {
-		t.Error("another ekey comes out")
+	branch := identityOf(t, v.BranchSeed)
+	if !CheckAddress("acme", "branch", branch.Public(), v.BranchAddress) || !bytes.Equal(v.BranchAddress[:recipientSize], v.Share.Recipient) {
+		t.Error("the address is not branch's")
+	}
+	check, err := backup.CheckKey(unhex(t, v.EKey), "acme", 1)
+	must(t, err)
+	if hex.EncodeToString(check.Seed()) != v.CheckSeed || v.Check != v.DepositAnswer.Proof.Check || v.Check != identityOf(t, v.CheckSeed).Public() {
+		t.Error("the check key is another one")
 	}
 }
 
@@ -205,14 +295,22 @@ func TestPageLimits(t *testing.T) {
 // TestStatementFields counts the fields as the page does.
 func TestStatementFields(t *testing.T) {
 	v := newVector(t)
-	_, c := vectorCall(t, &KeyFile{Setup: Setup{Connector: "hq", Tenant: "acme"}, identity: seeded('c')}, "{}")
-	for want, s := range map[int]statement{14: v.Request.statement(), 11: v.Answer.statement(v.Request), 8: c.statement()} {
+	_, c := vectorCall(t, vectorParty(t, "hq", 'c'), "{}")
+	for _, x := range []struct {
+		what string
+		want int
+		s    statement
+	}{
+		{"request", 20, v.Release.statement()}, {"deposit request", 20, v.Deposit.statement()}, {"deposit", 6, v.Deposit.Deposit.statement()},
+		{"answer", 16, v.Answer.statement(v.Release)}, {"proof", 4, proofStatement(v.Deposit, "branch", 1)}, {"done", 1, v.Retired.Done.statement()},
+		{"address", 4, addressStatement("acme", "branch", v.Share.Recipient)}, {"call", 8, c.statement()},
+	} {
 		n := 0
-		for rest := []byte(s); len(rest) > 0; n++ {
+		for rest := []byte(x.s); len(rest) > 0; n++ {
 			rest = rest[4+int(uint32(rest[0])<<24|uint32(rest[1])<<16|uint32(rest[2])<<8|uint32(rest[3])):]
 		}
-		if n != want {
-			t.Errorf("%d fields, want %d", n, want)
+		if n != x.want {
+			t.Errorf("%s: %d fields, want %d", x.what, n, x.want)
 		}
 	}
 }
