@@ -142,10 +142,10 @@ func (p *program) sayShred(r backup.ShredReport) {
 	p.say("  asked for   by %s, %s%s", clean(r.RequestedBy), p.when(r.Requested), because(r.Reason))
 	p.say("  approved    by %s", clean(strings.Join(r.ApprovedBy, " and ")))
 	for _, h := range r.Holders {
-		p.say("  destroyed   generation %d at %s: %s", h.Generation, clean(h.Holder), clean(h.Detail))
+		p.say("  destroyed   %s: %s", clean(h.Holder), clean(h.Detail))
 	}
 	for _, h := range r.Proof {
-		p.say("  proof       generation %d, %s: %s", h.Generation, clean(h.Holder), clean(h.Detail))
+		p.say("  proof       %s: %s", clean(h.Holder), clean(h.Detail))
 	}
 	p.say("  signed      by %s", clean(r.Signer))
 }

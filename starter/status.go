@@ -169,5 +169,9 @@ func keyLine(k backup.KeyStatus) string {
 	case k.Method != backup.KeyByConnector:
 		return fmt.Sprintf("%s, generation %d", k.Method, k.Generation)
 	}
-	return fmt.Sprintf("generation %d, %d of %d connectors connected", k.Generation, connected, len(k.Connectors))
+	made := "none yet"
+	if k.Generation > 0 {
+		made = fmt.Sprintf("generation %d", k.Generation)
+	}
+	return fmt.Sprintf("%s, %d of %d connectors connected", made, connected, len(k.Connectors))
 }
