@@ -56,6 +56,14 @@ func newRig(t testing.TB) *rig {
 // newSandboxRig has a server of its own.
 func newSandboxRig(t testing.TB) *rig {
 	t.Helper()
+	r := bareRig(t)
+	r.prepare(r.sandbox.RootToken)
+	return r
+}
+
+// bareRig has a server of its own on which nothing was done yet.
+func bareRig(t testing.TB) *rig {
+	t.Helper()
 	var log bytes.Buffer
 	s, err := keyserver.Start(t.Context(), keyserver.Options{Log: &log})
 	if err != nil {
@@ -63,17 +71,23 @@ func newSandboxRig(t testing.TB) *rig {
 	}
 	t.Cleanup(s.Stop)
 	r := &rig{t: t, server: Server{Address: s.Address, CAFile: s.CAFile}, sandbox: s}
-	r.prepare(s.RootToken)
+	r.connect(s.RootToken)
 	return r
 }
 
-func (r *rig) prepare(token string) {
+// connect becomes the operator.
+func (r *rig) connect(token string) {
 	r.t.Helper()
 	var err error
 	if r.root, err = r.server.client(); err != nil {
 		r.t.Fatal(err)
 	}
 	r.root.SetToken(token)
+}
+
+func (r *rig) prepare(token string) {
+	r.t.Helper()
+	r.connect(token)
 	r.mount, r.approle = r.prefix+"transit", r.prefix+"approle"
 	r.write("sys/mounts/"+r.mount, map[string]any{"type": "transit"})
 	r.write("sys/auth/"+r.approle, map[string]any{"type": "approle"})
