@@ -283,6 +283,27 @@ func TestExampleFile(t *testing.T) {
 	}
 }
 
+// TestExampleInComments: what the example has commented out is right, too.
+func TestExampleInComments(t *testing.T) {
+	data, err := os.ReadFile("../../docs/tenant.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(data), "  # kms:\n")
+	block, rest, end := strings.Cut(after, "  connectorAbsent:")
+	if !found || !end {
+		t.Fatal("the example has no Vault in it")
+	}
+	text := before + "  kms:\n" + strings.ReplaceAll(block, "  # ", "  ") + "  connectorAbsent:" + strings.ReplaceAll(rest, "# rotateEvery", "rotateEvery")
+	tenant, err := Parse([]byte(text), "/etc/holdfast")
+	if err != nil {
+		t.Fatalf("%s\n%s", explained(err), text)
+	}
+	if v := tenant.Key.KMS; v == nil || v.Provisioning == nil || v.Login.Method != backup.LoginByAppRole || tenant.Key.RotateEvery == 0 {
+		t.Errorf("%+v", tenant.Key)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":        "",
