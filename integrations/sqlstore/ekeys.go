@@ -39,8 +39,8 @@ func (s *Store) AddEKey(ctx context.Context, tenant string, method backup.KeyMet
 	return k, err
 }
 
-// UpdateEKey replaces Check and Wrapped of a generation that has not ended. A Check that is set never changes: CodeWrongKey. One that is
-// left empty stays as it is.
+// UpdateEKey replaces Check and Wrapped of a generation that has not ended. A Check that is set never changes: CodeWrongKey. Whoever leaves
+// it empty does not know that the generation is in use since, and changes nothing of it.
 func (s *Store) UpdateEKey(ctx context.Context, k backup.EKey) error {
 	return s.change(ctx, "keep a generation of the key", func(tx *sql.Tx) error {
 		known, err := ekey(ctx, tx, k.Tenant, k.Generation)
@@ -54,8 +54,8 @@ func (s *Store) UpdateEKey(ctx context.Context, k backup.EKey) error {
 				Message: fmt.Sprintf("another key is shown for generation %d of %s than the one that was proved before", k.Generation, k.Tenant),
 				Hint:    "find the holder of the right one: holdfast key drill " + k.Tenant}
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE ekey SET check_key = CASE WHEN check_key = '' THEN $3 ELSE check_key END, wrapped = $4
-			WHERE tenant = $1 AND generation = $2`, k.Tenant, k.Generation, k.Check, k.Wrapped)
+		_, err = tx.ExecContext(ctx, `UPDATE ekey SET check_key = $3, wrapped = $4
+			WHERE tenant = $1 AND generation = $2 AND (check_key = '' OR check_key = $3)`, k.Tenant, k.Generation, k.Check, k.Wrapped)
 		return err
 	})
 }

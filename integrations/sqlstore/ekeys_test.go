@@ -86,8 +86,10 @@ func TestCheckOfAGenerationNeverChanges(t *testing.T) {
 	must(t, s.UpdateEKey(t.Context(), k))
 	k.Check, k.Wrapped = "ed25519:D", "vault:v1:other"
 	wantCode(t, s.UpdateEKey(t.Context(), k), backup.CodeWrongKey)
-	k.Check, k.Wrapped = "", "vault:v2:one"
-	must(t, s.UpdateEKey(t.Context(), k)) // wrapped anew, by somebody who did not see the key
+	k.Check, k.Wrapped = "ed25519:C", "vault:v2:one"
+	must(t, s.UpdateEKey(t.Context(), k)) // wrapped anew
+	k.Check, k.Wrapped = "", "vault:v3:late"
+	must(t, s.UpdateEKey(t.Context(), k)) // made once more by an attempt that was given up for lost, and would replace a key in use
 	if have := got[[]backup.EKey](t)(s.EKeys(t.Context(), acme))[0]; have.Check != "ed25519:C" || have.Wrapped != "vault:v2:one" {
 		t.Errorf("it is %+v", have)
 	}
