@@ -221,3 +221,27 @@ func TestAParkedRunEnds(t *testing.T) {
 		t.Errorf("finished with %+v", c.finished)
 	}
 }
+
+// A KMS that is sealed when a tenant is onboarded is a prerequisite like an absent connector: it is told, and goes on by itself.
+func TestTheKeyOfAKMSIsProvisioned(t *testing.T) {
+	s := newKeyStage(t, keyAcme)
+	s.tenant.Key.Method = backup.KeyByKMS
+	open := s.Now().Add(3 * time.Hour)
+	s.holder = func() (backup.Verdict, error) {
+		if s.Now().Before(open) {
+			return sealed, nil
+		}
+		return passing, nil
+	}
+	s.after(time.Hour, func() {
+		if got := s.alerts(); !slices.Equal(got, []string{"key_unavailable key"}) {
+			t.Errorf("open alerts %v", got)
+		}
+	})
+	begun := s.Now()
+	s.ExecuteWorkflow(ProvisionKey, ProvisionKeyInput{Tenant: "acme", RequestedBy: anna})
+	s.mustComplete(nil)
+	if took := s.Now().Sub(begun); took > 3*time.Hour+pace.Outage+time.Minute || len(s.alerts()) != 0 {
+		t.Errorf("took %s, alerts %v", took, s.alerts())
+	}
+}
