@@ -126,7 +126,18 @@ func openKeyStore(path string, p connector.Protector) (*connector.KeyStore, erro
 // ekeySource reaches ekeys in the customer's own Vault, which VAULT_ADDR and what goes with it name. The connector reads them there; they
 // are put and removed by whoever keeps that Vault.
 func ekeySource(pattern string) (connector.EKeySource, error) {
-	return connector.NewEKeySource(pattern, connector.Vault{Get: resolveSecret})
+	return ekeySourceBy(pattern, resolveSecret)
+}
+
+// ekeySourceBy tells a secret that is not there from a Vault that cannot be used.
+func ekeySourceBy(pattern string, read func(context.Context, backup.SecretRef) ([]byte, error)) (connector.EKeySource, error) {
+	return connector.NewEKeySource(pattern, connector.Vault{Get: func(ctx context.Context, ref backup.SecretRef) ([]byte, error) {
+		secret, err := read(ctx, ref)
+		if errors.Is(err, &backup.Error{Code: backup.CodeNotFound}) {
+			return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no secret " + string(ref), Hint: backup.AsError(err).Hint}
+		}
+		return secret, err
+	}})
 }
 
 // tellStatus logs the status line until stop is called.

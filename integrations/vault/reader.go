@@ -46,7 +46,9 @@ func (r *Reader) Read(ctx context.Context, reference string) ([]byte, error) {
 	}
 	fields, err := r.fields(ctx, path, mount, version)
 	if backup.HasCode(err, backup.CodeNotFound) {
-		return nil, badConfig(r.session.server.says("there is no secret at "+path), "`vault kv put "+path+" "+field+"=-` writes one")
+		missing := badConfig(r.session.server.says("there is no secret at "+path), "`vault kv put "+path+" "+field+"=-` writes one")
+		missing.Cause = err // tells it from other settings that are not good
+		return nil, missing
 	}
 	if err != nil {
 		return nil, err
