@@ -161,11 +161,13 @@ func TestConnectorsKilledInTheMiddleOfARun(t *testing.T) {
 			tenant.Key.ConnectorAbsent = policy
 			first, err := c.StartConnector()
 			started(t, first, err)
-			c.slowly()
 			c.applyTenant(tenant)
 			c.onboarded(recovery)
+			c.provenRun(1)
 			second := c.enrolled("branch")
-			c.midRun(1)
+			c.slowly()
+			c.run()
+			c.midRun(2)
 			first.Kill()
 			second.Kill()
 			check(c, away, func() {
@@ -186,7 +188,7 @@ func waits(c *company, away time.Duration, comeBack func()) {
 	time.Sleep(away - time.Since(began))
 	comeBack()
 	back := time.Now()
-	c.provenRun(1)
+	c.provenRun(2)
 	c.t.Logf("away for %v, complete %v after one came back", back.Sub(began).Round(time.Second), time.Since(back).Round(time.Second))
 	c.calm(backup.AlertNotConnected)
 }
@@ -194,7 +196,7 @@ func waits(c *company, away time.Duration, comeBack func()) {
 func failsAtOnce(c *company, _ time.Duration, comeBack func()) {
 	c.t.Helper()
 	began := time.Now()
-	report := c.runEnded(1, 2*time.Minute)
+	report := c.runEnded(2, 2*time.Minute)
 	if report.Run.Outcome != backup.RunFailed || report.Run.Code != backup.CodeNotConnected {
 		c.t.Fatalf("the run ended %s %s: %s", report.Run.Outcome, report.Run.Code, report.Run.Detail)
 	}
@@ -202,11 +204,17 @@ func failsAtOnce(c *company, _ time.Duration, comeBack func()) {
 	c.alerted(backup.AlertNotConnected, time.Minute)
 	comeBack()
 	c.calm(backup.AlertNotConnected)
+	c.run()
+	if next := c.runEnded(3, recovery); next.Run.Outcome != backup.RunComplete {
+		c.t.Errorf("the next run ended %s: %s", next.Run.Outcome, next.Run.Detail)
+	}
+}
+
+// run asks for a run now.
+func (c *company) run() {
+	c.t.Helper()
 	if _, _, err := c.orchestrator.TriggerBackup(c.t.Context(), stage.Tenant, backup.Microsoft365); err != nil {
 		c.t.Fatal(err)
-	}
-	if next := c.runEnded(2, recovery); next.Run.Outcome != backup.RunComplete {
-		c.t.Errorf("the next run ended %s: %s", next.Run.Outcome, next.Run.Detail)
 	}
 }
 
@@ -215,7 +223,7 @@ func (c *company) enrolled(name string) *stage.Process {
 	c.t.Helper()
 	p, err := c.EnrollConnector(c.t.Context(), name, c.Path("customer", name+".key"))
 	started(c.t, p, err)
-	c.decide(backup.TaskConnector, backup.Approve, anna)
+	c.decide(backup.TaskConnector, backup.Approve, bela)
 	c.holders(name)
 	return p
 }
@@ -305,9 +313,7 @@ func TestAnotherConnectorTakesOver(t *testing.T) {
 	c.enrolled("branch")
 	first.Kill()
 	began := time.Now()
-	if _, _, err := c.orchestrator.TriggerBackup(t.Context(), stage.Tenant, backup.Microsoft365); err != nil {
-		t.Fatal(err)
-	}
+	c.run()
 	if report := c.runEnded(2, recovery); report.Run.Outcome != backup.RunComplete {
 		t.Fatalf("run 2 ended %s: %s", report.Run.Outcome, report.Run.Detail)
 	}

@@ -94,9 +94,7 @@ func TestKeyChangesKilledAtEveryBoundary(t *testing.T) {
 		t.Fatal("no worker was killed")
 	}
 	t.Logf("killed at %d boundaries; %d generations since", met, c.generation().Generation)
-	if _, _, err := c.orchestrator.TriggerBackup(t.Context(), stage.Tenant, backup.Microsoft365); err != nil {
-		t.Fatal(err)
-	}
+	c.run()
 	if report := c.runEnded(2, recovery); report.Run.Outcome != backup.RunComplete {
 		t.Fatalf("the run after all of that ended %s: %s", report.Run.Outcome, report.Run.Detail)
 	}
