@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -33,11 +34,54 @@ func fuzzKey(f *testing.F) *KeyFile {
 	return k
 }
 
+// fuzzMessages are requests of every shape with an answer of each kind.
+func fuzzMessages(f *testing.F) (requests []Request, answers []Answer) {
+	f.Helper()
+	k, branch := fuzzKey(f), fuzzKey(f)
+	branch.identity, branch.Connector = seeded('b'), "branch"
+	address, held := branch.Address(), k.Generations[0]
+	ask := func(w wish) Request {
+		w.use.Tenant, w.use.Generation, w.use.WorkflowID, w.use.RunID = "acme", 1, "w", "r"
+		q, err := newRequest(w, nil, seeded('w'), time.UnixMilli(1764000000000), 45*time.Second)
+		must(f, err)
+		return q
+	}
+	share := ask(wish{use: backup.KeyUse{Purpose: backup.PurposeShare}, check: held.Check, address: address,
+		to: &Peer{Connector: "branch", Identity: branch.Identity(), Signature: address[recipientSize:]}})
+	release, err := sealFor(share, held.ekey, 1)
+	must(f, err)
+	sealed := answerTo(share, k, Answer{Release: release})
+	deposit := ask(wish{use: backup.KeyUse{Purpose: backup.PurposeDeposit}, holder: "branch", check: held.Check, deposit: &Deposit{share, sealed, k.Identity()}})
+	proof, err := proveTo(deposit, branch, held)
+	must(f, err)
+	retire := ask(wish{use: backup.KeyUse{Purpose: backup.PurposeRetire}, holder: "hq"})
+	return []Request{fuzzRequest(f), share, deposit, retire}, []Answer{sealed, answerTo(deposit, branch, Answer{Proof: proof}),
+		answerTo(retire, k, Answer{Done: &Done{Generations: []int{1}}}), answerTo(retire, k, Answer{Refusal: denied("reason")})}
+}
+
+// FuzzParseHello: what is read of a connector is its own word.
+func FuzzParseHello(f *testing.F) {
+	k := fuzzKey(f)
+	who := caller{party{"acme", "hq"}, k.Identity()}
+	body, err := json.Marshal(hello{Address: k.Address(), Holds: k.Holds()})
+	must(f, err)
+	f.Add(body)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHello(b, who)
+		if err == nil && !bytes.Equal(h.Address, k.Address()) {
+			t.Fatal("another address than the connector's")
+		}
+	})
+}
+
 // FuzzParseRequest: what is read is well formed, and reads the same when it is written again.
 func FuzzParseRequest(f *testing.F) {
-	wire, err := fuzzRequest(f).wire()
-	must(f, err)
-	f.Add(wire)
+	requests, _ := fuzzMessages(f)
+	for _, q := range requests {
+		wire, err := q.wire()
+		must(f, err)
+		f.Add(wire)
+	}
 	f.Add([]byte(`{"version":1,"tenant":"acme"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q, err := ParseRequest(b)
@@ -54,11 +98,11 @@ func FuzzParseRequest(f *testing.F) {
 }
 
 func FuzzParseAnswer(f *testing.F) {
-	k, q := fuzzKey(f), fuzzRequest(f)
-	release, err := sealFor(q, k.Generations[0].ekey, 1)
-	must(f, err)
-	for _, a := range []Answer{answerTo(q, k, Answer{Release: release}), answerTo(q, k, Answer{Refusal: denied("reason")})} {
-		wire, _ := a.wire()
+	q := fuzzRequest(f)
+	_, answers := fuzzMessages(f)
+	for _, a := range answers {
+		wire, err := a.wire()
+		must(f, err)
 		f.Add(wire)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -76,10 +120,11 @@ func FuzzParseAnswer(f *testing.F) {
 }
 
 func FuzzParseKeyFile(f *testing.F) {
-	path := f.TempDir() + "/connector.json"
-	_, err := CreateKeyFile(path, goodSetup(f))
+	k := fuzzKey(f)
+	must(f, k.Generate(2, time.UnixMilli(1764000000000)))
+	k.end(Ended{Number: 1, At: time.UnixMilli(1764000000000).UTC()})
+	whole, err := k.encode()
 	must(f, err)
-	whole := readFile(f, path)
 	f.Add(whole)
 	f.Add([]byte(strings.Replace(string(whole), `"version": 1`, `"version": 9`, 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -184,12 +184,12 @@ func (g *Gateway) authenticate(r *http.Request, body []byte) (caller, error) {
 	if !verifies(pinned.Identity, c.statement(), c.Signature) {
 		return caller{}, failNotPinned
 	}
+	if !c.inWindow(g.o.Clock()) {
+		return caller{}, failStale
+	}
 	who := party{c.Tenant, c.Connector}
 	if !g.maySpeak(who) {
 		return caller{}, failTooFast
-	}
-	if !c.inWindow(g.o.Clock()) {
-		return caller{}, failStale
 	}
 	fresh, err := g.box.UseNonce(r.Context(), "call/"+c.Tenant+"/"+c.Connector, c.Nonce, c.remembered())
 	if err != nil {
