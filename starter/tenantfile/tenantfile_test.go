@@ -294,7 +294,7 @@ func TestExampleInComments(t *testing.T) {
 	if !found || !end {
 		t.Fatal("the example has no Vault in it")
 	}
-	text := before + "  kms:\n" + strings.ReplaceAll(block, "  # ", "  ") + "  connectorAbsent:" + strings.ReplaceAll(rest, "# rotateEvery", "rotateEvery")
+	text := before + "  kms:\n" + strings.ReplaceAll("\n"+block, "\n  # ", "\n  ") + "  connectorAbsent:" + strings.ReplaceAll(rest, "# rotateEvery", "rotateEvery")
 	tenant, err := Parse([]byte(text), "/etc/holdfast")
 	if err != nil {
 		t.Fatalf("%s\n%s", explained(err), text)
