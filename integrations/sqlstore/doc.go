@@ -1,5 +1,6 @@
 // Package sqlstore keeps what Holdfast knows in a SQL database: tenants, directory entries and accounts, runs and their
-// parts, alerts, connectors, key receipts, and the short-lived rows by which a key request reaches a connector.
+// parts, alerts, connectors and their enrolments, the generations of keys and the log of their receipts, and the short-lived rows by
+// which a key request reaches a connector.
 //
 // Today the database is one SQLite file in WAL mode, which several processes of one machine may use at once (workers and
 // gateways). Every statement is written so that PostgreSQL can run it unchanged: numbered parameters, ON CONFLICT,

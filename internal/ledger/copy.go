@@ -123,10 +123,12 @@ type Copy struct {
 	file   io.ReaderAt
 	lines  map[nonceKey]place
 	found  Comparison
+	// readable tells that a line is a connector's, of whatever tenant.
+	readable bool
 }
 
 // OpenCopy reads a connector's log of releases: JSON lines. Lines of other tenants and of requests that release nothing are left out.
-// CodeBadConfig when the file has more than MaxReleases lines.
+// CodeBadConfig when the file has more than MaxReleases lines, or is something else.
 func OpenCopy(tenant string, file io.ReaderAt, size int64) (*Copy, error) {
 	c := &Copy{tenant: tenant, file: file, lines: map[nonceKey]place{}, found: Comparison{Connectors: []string{}, Differences: []Difference{}}}
 	r := bufio.NewReaderSize(io.NewSectionReader(file, 0, size), maxReleaseLine)
@@ -137,16 +139,21 @@ func OpenCopy(tenant string, file io.ReaderAt, size int64) (*Copy, error) {
 			c.take(line, at, errors.Is(err, io.EOF))
 		}
 		switch {
+		case errors.Is(err, io.EOF) && c.found.Unreadable > 0 && !c.readable:
+			return nil, notACopy("none of the file's lines is a connector's")
 		case errors.Is(err, io.EOF):
 			return c, nil
 		case err != nil:
 			return nil, err
 		case at.line >= MaxReleases:
-			return nil, &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: fmt.Sprintf("the file has more than %d lines", MaxReleases),
-				Hint: "is it a connector's releases.jsonl?"}
+			return nil, notACopy(fmt.Sprintf("the file has more than %d lines", MaxReleases))
 		}
 		at.offset += length
 	}
+}
+
+func notACopy(message string) error {
+	return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: message, Hint: "give the file releases.jsonl of a connector's folder"}
 }
 
 // readLine reads a line with its end; of one that is too long nothing is kept but its length. The last line ends with io.EOF.
@@ -177,6 +184,7 @@ func (c *Copy) take(line []byte, at place, last bool) {
 		}
 		return
 	}
+	c.readable = true
 	if r.Tenant != c.tenant || !releases(r.Purpose) {
 		return
 	}
