@@ -278,6 +278,10 @@ func TestPageLimits(t *testing.T) {
 		{"at most 60,000 later", MaxLifetime.Milliseconds() == 60000},
 		{"at most 10 s in the future", clockSkew == 10*time.Second},
 		{"at most 10,000 live at once", maxNonces == 10000},
+		{"at most 256", maxEnded == 256},
+		{"at most 64 |", maxHeld == 64},
+		{"more than 1,000 calls a second", callsPer == 1000},
+		{"printable, at most 200 bytes", maxReason == 200},
 		{"at most 8 requests", maxHandOut == 8},
 		{"At most 4 polls", maxPolls == 4},
 		{"more than 60 s from the gateway's", callWindow == 60*time.Second},
@@ -289,6 +293,19 @@ func TestPageLimits(t *testing.T) {
 		if !strings.Contains(page, fact.text) || !fact.true {
 			t.Errorf("%q: in the page %t, true %t", fact.text, strings.Contains(page, fact.text), fact.true)
 		}
+	}
+}
+
+// TestPagePolicy: the policy that the page shows is a good one.
+func TestPagePolicy(t *testing.T) {
+	_, rest, _ := strings.Cut(string(readFile(t, vectorPage)), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the page shows no policy")
+	}
+	p, err := ParsePolicy([]byte(text))
+	if must(t, err); p.ReleasesPerHour != 500 || len(p.ShareWith) != 1 || p.allows(backup.PurposeDestroy) {
+		t.Fatalf("read %+v", p)
 	}
 }
 
