@@ -90,7 +90,7 @@ func (s *session) byAppRole(ctx context.Context) (*api.Secret, error) {
 }
 
 // defaultTokenFile is where Kubernetes puts the token of a pod's service account.
-const defaultTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
+const defaultTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 func (s *session) byKubernetes(ctx context.Context) (*api.Secret, error) {
 	file := s.login.TokenFile

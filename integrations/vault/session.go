@@ -132,7 +132,7 @@ func (s *session) renew(secret *api.Secret) error {
 	s.watch.Go(w.Start)
 	s.watch.Go(func() {
 		select {
-		case <-w.DoneCh(): // with or without an error: the token is about to end
+		case <-w.DoneCh(): //nolint:errcheck // with or without an error: the token is about to end
 			s.expire(epoch)
 		case <-s.closed:
 			w.Stop()
