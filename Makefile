@@ -28,9 +28,6 @@ temporal-server: ## Build the Temporal server for one machine, once per version,
 key-server: ## Build the OpenBao that tests and the demo use as a Vault, once per version, into the user's cache
 	@scripts/key-server.sh
 
-key-server: ## Build the OpenBao server that stands for a customer's Vault, once per version, into the user's cache
-	@scripts/key-server.sh
-
 demo: temporal-server build ## Protect a sandbox company end to end (STATE=dir PORT=13700 DIRECTORY=openldap KEY=kms)
 	@$(GO) build -trimpath -o $(BIN)/demo ./demo
 	@[ "$(DIRECTORY)" != openldap ] || scripts/install-test-servers.sh
