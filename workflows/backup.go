@@ -183,11 +183,24 @@ func (r *backingUp) tell(ctx workflow.Context, run backup.Run, cause *backup.Ver
 			}
 			if kind, ok := keyAlert(cause.Code); ok {
 				r.raise(ctx, backup.Alert{Kind: kind, Subject: backup.TaskKey, Message: fmt.Sprintf("run %d failed: %s", run.Number, cause.Detail), Hint: hint})
+				if kind == backup.AlertNotConnected {
+					r.alarm(ctx)
+				}
 				return
 			}
 		}
 		r.raise(ctx, backup.Alert{Kind: backup.AlertRunFailed, Subject: app, Message: fmt.Sprintf("run %d failed: %s", run.Number, detail), Hint: hint})
 	}
+}
+
+// alarm tells whoever watches the connectors, so that the alert is resolved when one speaks again: a run notices that they are gone before
+// the gateways do.
+func (r *backingUp) alarm(ctx workflow.Context) {
+	if workflow.GetVersion(ctx, "alarm", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return
+	}
+	// Nothing hangs on it: the next complete run resolves the alert, too.
+	_ = workflow.SignalExternalWorkflow(ctx, WatchConnectorsID(r.in.Tenant), "", AlarmedSignal, workflow.Now(ctx)).Get(ctx, nil)
 }
 
 // result ends the workflow. A partial run is a result: what it could protect is protected. A failed one is a failure, so that it is

@@ -79,11 +79,22 @@ func (c *keyChange) setUp(ctx workflow.Context) (err error) {
 		resume = &c.state.Board
 	}
 	c.board, err = openBoard(ctx, &board{speaker: speaker{c.in.Tenant}, heading: c.heading(),
-		again: fmt.Sprintf("nothing was changed; holdfast key %s %s asks again", c.in.Change, c.in.Tenant)}, names, resume)
+		again: "nothing was changed; " + c.command() + " asks again"}, names, resume)
 	if err == nil && c.in.Change == RewrapKey {
 		c.board.task(backup.TaskRewrap).Title = "The key is wrapped with the newest version of the KMS's key"
 	}
 	return err
+}
+
+// command is what asks for the same change once more.
+func (c *keyChange) command() string {
+	switch c.in.Change {
+	case SwitchKey:
+		return fmt.Sprintf("holdfast key switch %s --to %s", c.in.Tenant, c.in.Method)
+	case RewrapKey:
+		return "holdfast key rotate " + c.in.Tenant + " --rewrap-only"
+	}
+	return "holdfast key rotate " + c.in.Tenant
 }
 
 func (c *keyChange) heading() string {
@@ -143,6 +154,10 @@ func (c *keyChange) prepare(ctx workflow.Context) (err error) {
 		return refuse(backup.CodeBadConfig, fmt.Sprintf("there is no key method %q", c.in.Method), "connector or kms")
 	case c.in.Change == SwitchKey && c.in.Method == active.Method:
 		return refuse(backup.CodeNotAllowed, fmt.Sprintf("the key of %s is had by %s already", c.in.Tenant, active.Method), "holdfast key rotate "+c.in.Tenant+" makes a new key by the same method")
+	case c.in.Change == SwitchKey && c.in.Resume == nil && c.in.Method == backup.KeyByKMS && !c.plan.KMS:
+		return refuse(backup.CodeBadConfig, fmt.Sprintf("the file of %s does not say where its Vault is", c.in.Tenant), "describe it under key.kms and apply the file; then "+c.command())
+	case c.in.Change == SwitchKey && c.in.Resume == nil && c.in.Method == backup.KeyByConnector && c.plan.Connectors == 0:
+		return refuse(backup.CodeNotConnected, fmt.Sprintf("%s has no connector that could hold its key", c.in.Tenant), fmt.Sprintf("admit one: holdfast connector enroll %s --name NAME; then %s", c.in.Tenant, c.command()))
 	case c.in.Change == RewrapKey && active.Method != backup.KeyByKMS:
 		return refuse(backup.CodeNotAllowed, "a key that connectors hold is not wrapped by anything", "holdfast key rotate "+c.in.Tenant+" makes a new one")
 	}

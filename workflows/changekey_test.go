@@ -100,6 +100,8 @@ func TestSwitchBothWays(t *testing.T) {
 
 func TestChangesThatCannotBe(t *testing.T) {
 	byKMS := func(v *vault) { v.plan.Active.Method = backup.KeyByKMS }
+	toConnector := switchInput
+	toConnector.Method = backup.KeyByConnector
 	for name, c := range map[string]struct {
 		in   ChangeKeyInput
 		set  func(*vault)
@@ -108,6 +110,8 @@ func TestChangesThatCannotBe(t *testing.T) {
 		"no key":                {rotateInput, func(v *vault) { v.plan.Active = backup.EKey{} }, backup.CodeNotFound},
 		"switch to the same":    {switchInput, byKMS, backup.CodeNotAllowed},
 		"switch to nothing":     {ChangeKeyInput{Tenant: "acme", Change: SwitchKey, RequestedBy: anna}, byKMS, backup.CodeBadConfig},
+		"switch to no Vault":    {switchInput, func(v *vault) { v.plan.KMS = false }, backup.CodeBadConfig},
+		"switch to nobody":      {toConnector, func(v *vault) { byKMS(v); v.plan.Connectors = 0 }, backup.CodeNotConnected},
 		"rewrap of a connector": {ChangeKeyInput{Tenant: "acme", Change: RewrapKey, RequestedBy: anna}, func(*vault) {}, backup.CodeNotAllowed},
 		"a viewer":              {ChangeKeyInput{Tenant: "acme", Change: RotateKey, RequestedBy: "cleo@acme.example"}, func(*vault) {}, backup.CodeNotAllowed},
 		"the clock's name":      {ChangeKeyInput{Tenant: "acme", Change: RotateKey, RequestedBy: bySchedule}, func(*vault) {}, backup.CodeUnknownPrincipal},
@@ -119,6 +123,9 @@ func TestChangesThatCannotBe(t *testing.T) {
 			s.mustFail(c.want)
 			if s.times("PrepareKey")+s.times("DropKey") != 0 {
 				t.Error("something was done")
+			}
+			if got := s.told(); len(got) != 0 {
+				t.Errorf("somebody was asked about what cannot be: %v", got)
 			}
 		})
 	}
@@ -385,5 +392,28 @@ func TestNothingIsLeftToRetireOfAShreddedKey(t *testing.T) {
 	s.mustComplete(nil)
 	if len(s.alerts()) != 0 {
 		t.Errorf("alerts %v", s.alerts())
+	}
+}
+
+// Whoever turned a change down, or let it go, is told the command that asks for the same again.
+func TestARejectedChangeNamesItsCommand(t *testing.T) {
+	for want, in := range map[string]ChangeKeyInput{
+		"holdfast key rotate acme asks again":          rotateInput,
+		"holdfast key switch acme --to kms asks again": switchInput,
+	} {
+		s := newKeyStage(t, keyAcme)
+		s.say(time.Hour, keyAcme, backup.TaskKeyChange, backup.Reject, bert, "not now")
+		s.ExecuteWorkflow(ChangeKey, in)
+		if v := s.mustFail(backup.CodeNotAllowed); v.Hint != "nothing was changed; "+want {
+			t.Errorf("the hint is %q", v.Hint)
+		}
+	}
+	s := newKeyStage(t, keyAcme)
+	s.keys.plan.Active.Method = backup.KeyByKMS
+	s.away("RewrapKey", sealed)
+	s.say(time.Hour, keyAcme, backup.TaskRewrap, backup.Abort, anna, "later")
+	s.ExecuteWorkflow(ChangeKey, ChangeKeyInput{Tenant: "acme", Change: RewrapKey, RequestedBy: anna})
+	if v := s.mustFail(backup.CodeNotAllowed); !strings.Contains(v.Hint, "holdfast key rotate acme --rewrap-only asks again") {
+		t.Errorf("the hint is %q", v.Hint)
 	}
 }

@@ -40,6 +40,8 @@ func newStage(t *testing.T, id string) *stage {
 	Register(s)
 	s.world.register(s)
 	s.SetOnTimerFiredListener(func(string) { s.timers++ })
+	// Runs tell whoever watches the connectors that they raised Not Connected.
+	s.OnSignalExternalWorkflow("default-test-namespace", watchAcme, "", AlarmedSignal, anything).Return(nil).Maybe()
 	return s
 }
 

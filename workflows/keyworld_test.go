@@ -35,7 +35,7 @@ type vault struct {
 func newVault() vault {
 	return vault{
 		plan: activities.KeyPlanResult{Active: backup.EKey{Tenant: "acme", Generation: 1, Method: backup.KeyByConnector, State: backup.EKeyActive},
-			Method: backup.KeyByConnector, Grace: 7 * day1, ShredWait: 3 * day1, WaitAtMost: 12 * time.Hour, Connectors: 1},
+			Method: backup.KeyByConnector, Grace: 7 * day1, ShredWait: 3 * day1, WaitAtMost: 12 * time.Hour, Connectors: 1, KMS: true},
 		states: map[int]backup.EKeyState{1: backup.EKeyActive}, opens: 1,
 		holders: []backup.KeyProof{{Holder: "connector hq", Generation: 1, OK: true}, {Holder: "connector lab", Generation: 1, OK: true}},
 		proofs:  []backup.KeyProof{{Holder: "connector hq", Generation: 1, OK: true}, {Holder: "connector lab", Generation: 1, OK: true}},

@@ -159,6 +159,8 @@ type WatchConnectorsInput struct {
 	Comings []Coming
 	Woken   time.Time
 	Parked  []string
+	// Alarmed is when a run raised the alert although a connector is believed to be connected. Zero: none did.
+	Alarmed time.Time
 }
 
 // Coming is when a connector connected lately: a few times, oldest first.

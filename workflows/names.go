@@ -59,6 +59,8 @@ const (
 	ConnectorsQuery = "connectors"
 	// ParkedSignal carries the id of a workflow that waits for a connector: it is told once, by RecheckSignal, when one connected.
 	ParkedSignal = "parked"
+	// AlarmedSignal carries the time at which a run raised Not Connected; the next word of a connector resolves it.
+	AlarmedSignal = "alarmed"
 )
 
 // PresentedSignal tells EnrollConnector that its token was used; it carries an EnrolmentReport.

@@ -33,11 +33,14 @@ type watch struct {
 	in WatchConnectorsInput
 	speaker
 	reports workflow.ReceiveChannel
+	alarms  workflow.ReceiveChannel
 	parked  workflow.ReceiveChannel
 	// arrived: a connector connected, so what waits for one should look again.
 	arrived bool
 	// stranger: the connector that arrived was not known before, so an alert may be open that was not raised here.
 	stranger bool
+	// back: a connector spoke again after a run had raised the alert.
+	back bool
 }
 
 // WatchConnectors knows which connectors of a tenant are connected. It raises Not Connected when none is, reminds of it daily,
@@ -51,6 +54,8 @@ func WatchConnectors(ctx workflow.Context, in WatchConnectorsInput) error {
 	}
 	w.reports = workflow.GetSignalChannelWithOptions(ctx, ConnectorSignal, workflow.SignalChannelOptions{
 		Description: "Sent by gateways: a connector connected or was lost."})
+	w.alarms = workflow.GetSignalChannelWithOptions(ctx, AlarmedSignal, workflow.SignalChannelOptions{
+		Description: "Sent by runs: they raised Not Connected because no connector answered."})
 	w.parked = workflow.GetSignalChannelWithOptions(ctx, ParkedSignal, workflow.SignalChannelOptions{
 		Description: "Sent by workflows that wait for a connector: the id to send a recheck to when one connects."})
 	for ctx.Err() == nil {
@@ -67,7 +72,7 @@ func WatchConnectors(ctx workflow.Context, in WatchConnectorsInput) error {
 	return ctx.Err()
 }
 
-func (w *watch) heard() bool { return w.reports.Len() > 0 || w.parked.Len() > 0 }
+func (w *watch) heard() bool { return w.reports.Len() > 0 || w.parked.Len() > 0 || w.alarms.Len() > 0 }
 
 // listen takes everything that was sent.
 func (w *watch) listen() {
@@ -79,6 +84,13 @@ func (w *watch) listen() {
 		if id != "" && !slices.Contains(w.in.Parked, id) && len(w.in.Parked) < maxParked {
 			w.in.Parked = append(w.in.Parked, id)
 		}
+	}
+	for {
+		var at time.Time
+		if !w.alarms.ReceiveAsync(&at) {
+			break
+		}
+		w.in.Alarmed = at
 	}
 	for {
 		var r ConnectorReport
@@ -98,6 +110,13 @@ func (w *watch) take(r ConnectorReport) {
 		return
 	case !known:
 		w.in.Reports = slices.Insert(w.in.Reports, i, r)
+	case w.answers(r, w.in.Reports[i]):
+		w.in.Alarmed, w.back = time.Time{}, true
+		if r.Session == w.in.Reports[i].Session {
+			w.arrived = true
+			return
+		}
+		w.in.Reports[i] = r
 	case r.Session > w.in.Reports[i].Session, r.Session == w.in.Reports[i].Session && w.in.Reports[i].Connected && !r.Connected:
 		w.in.Reports[i] = r
 	default:
@@ -107,6 +126,11 @@ func (w *watch) take(r ConnectorReport) {
 		w.came(r)
 		w.arrived, w.stranger = true, w.stranger || !known
 	}
+}
+
+// answers tells whether a report is the word of a connector that a run missed, although nobody had noticed that it was gone.
+func (w *watch) answers(r, known ConnectorReport) bool {
+	return !w.in.Alarmed.IsZero() && r.Connected && r.Session >= known.Session && r.At.After(w.in.Alarmed)
 }
 
 // came notes when a connector connected.
@@ -159,9 +183,9 @@ func (w *watch) act(ctx workflow.Context) {
 	case len(w.in.Reports) == 0:
 	case connected:
 		w.in.Lost = time.Time{}
-		if !w.in.Raised.IsZero() || w.stranger {
+		if !w.in.Raised.IsZero() || w.stranger || w.back {
 			w.resolve(ctx, backup.AlertNotConnected, backup.TaskKey)
-			w.in.Raised, w.stranger = time.Time{}, false
+			w.in.Raised, w.stranger, w.back = time.Time{}, false, false
 		}
 	case w.in.Lost.IsZero():
 		w.in.Lost = now

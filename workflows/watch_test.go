@@ -258,3 +258,26 @@ func TestTheWatchContinuesAsNew(t *testing.T) {
 		t.Errorf("alerts still open: %v", got)
 	}
 }
+
+// A run can notice that no connector answers before a gateway has missed one. The alert that it raises then is resolved by the next word of
+// a connector, also when that belongs to the session that was never taken for lost, and not by a word from before.
+func TestTheAlertOfARunIsResolvedByTheNextWord(t *testing.T) {
+	for name, later := range map[string]time.Duration{"after": time.Hour + time.Minute, "before": time.Hour - time.Minute} {
+		c := newConnectors(t)
+		c.report(0, "c1", 1, true)
+		began := c.Now()
+		c.after(time.Hour, func() {
+			c.mu.Lock()
+			c.open["not_connected key"]++ // as a run raises it
+			c.mu.Unlock()
+			c.SignalWorkflow(AlarmedSignal, c.Now())
+		})
+		c.after(2*time.Hour, func() {
+			c.SignalWorkflow(ConnectorSignal, ConnectorReport{Connector: "c1", Connected: true, Session: 1, At: began.Add(later)})
+		})
+		c.run(3*time.Hour, WatchConnectorsInput{})
+		if open := len(c.alerts()) > 0; open != (name == "before") {
+			t.Errorf("a word from %s the alert: still open %v", name, open)
+		}
+	}
+}
