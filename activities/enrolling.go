@@ -18,7 +18,7 @@ type Enrolling struct {
 func (a *Enrolling) OpenEnrolment(ctx context.Context, in EnrolInput) error {
 	if len(in.SecretHash) != sha256.Size || in.Expires.IsZero() {
 		return fail(&backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "an enrolment needs the SHA-256 of its token's secret and an end",
-			Hint: "make the token by holdfast connector enroll"})
+			Hint: "make the token by holdfast connector enroll TENANT --name NAME"})
 	}
 	if _, err := a.Tenants.Tenant(ctx, in.Tenant); err != nil {
 		return fail(err)

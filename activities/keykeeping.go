@@ -40,7 +40,7 @@ func (a *KeyKeeping) PlanKey(ctx context.Context, in TenantInput) (KeyPlanResult
 	plan := KeyPlanResult{
 		Method: t.Key.Method, Grace: t.Key.Grace.Or(backup.DefaultGrace), ShredWait: t.Key.ShredWait.Or(backup.DefaultShredWait),
 		WaitAtMost: t.Key.WaitAtMost.Or(backup.DefaultWaitAtMost), WaitsAbsent: t.Key.ConnectorAbsent == backup.WaitWhenAbsent,
-		Connectors: len(pinned),
+		Connectors: len(pinned), KMS: t.Key.KMS != nil,
 	}
 	if i := slices.IndexFunc(all, func(k backup.EKey) bool { return k.State == backup.EKeyActive }); i >= 0 {
 		plan.Active = all[i]

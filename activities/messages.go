@@ -179,6 +179,7 @@ type KeyPlanResult struct {
 	WaitAtMost  time.Duration
 	WaitsAbsent bool // connector_absent: wait
 	Connectors  int  // pinned ones
+	KMS         bool // key.kms is described
 }
 
 // DestroyResult is what every holder said. Done when all destroyed it.

@@ -309,7 +309,7 @@ func (b *Broker) accept(ctx context.Context, r Request, to *recipient, row *back
 func errNothingPinned(tenant string) error {
 	return &backup.Error{Code: backup.CodeNotConnected, Fault: backup.FaultCustomer,
 		Message: "no connector is pinned for the tenant " + tenant,
-		Hint:    "enrol one: holdfast connector enroll " + tenant}
+		Hint:    "enrol one: holdfast connector enroll " + tenant + " --name NAME"}
 }
 
 func errNotConnected(tenant string) error {
@@ -364,7 +364,7 @@ func errRefused(a Answer) error {
 	case backup.CodeSealed:
 		e.Retryable, e.Hint = true, "unseal the system that the connector keeps the ekey in"
 	case backup.CodeNotFound:
-		e.Hint = "give it the ekey: holdfast connector share " + a.Tenant
+		e.Hint = "admit it again, which brings it the ekey: holdfast connector enroll " + a.Tenant + " --name " + a.Connector
 	case backup.CodeDestroyed, backup.CodeRevoked:
 		e.Hint = "it cannot be had from this connector any more"
 	}

@@ -36,7 +36,7 @@ func (s *KeyStore) Enroll(ctx context.Context, token backup.EnrolmentToken, now 
 	for retry := newPause(retryLeast, retryMost); ; {
 		if !token.Expires.After(now()) {
 			return &backup.Error{Code: backup.CodeDenied, Fault: backup.FaultCustomer, Message: "the enrolment token expired at " + token.Expires.Format(time.RFC3339),
-				Hint: "make a new one: holdfast connector enroll " + token.Tenant}
+				Hint: "make a new one: holdfast connector enroll " + token.Tenant + " --name " + token.Connector}
 		}
 		heard := written.Load()
 		err := c.enroll(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { written.Store(true) }}), token)

@@ -30,7 +30,7 @@ const (
 var (
 	// failEnrolment is one answer for a secret that is unknown, expired or used, so that nothing is learned by trying. The connector that
 	// holds the token knows when it expires.
-	failEnrolment   = &Failure{FailEnrolment, "the enrolment token is not good: it is unknown, has expired, or was used before", "make a new one: holdfast connector enroll TENANT"}
+	failEnrolment   = &Failure{FailEnrolment, "the enrolment token is not good: it is unknown, has expired, or was used before", "make a new one: holdfast connector enroll TENANT --name NAME"}
 	failEnrolOften  = &Failure{FailEnrolOften, "too many enrolments are tried", "the connector tries again by itself"}
 	failEnrolSigned = &Failure{FailMalformed, "the enrolment is not signed by the identity that it shows", "use a connector of this gateway's version"}
 )

@@ -148,5 +148,5 @@ func scanConnector(r row) (c backup.ConnectorStatus, err error) {
 }
 
 func notPinned(tenant, name string) error {
-	return notFound(backup.FaultCustomer, "the tenant "+tenant+" has no connector "+name, "enrol it (holdfast connector enroll "+tenant+"), or list it with its identity under key.connectors in the tenant's file and apply it")
+	return notFound(backup.FaultCustomer, "the tenant "+tenant+" has no connector "+name, "enrol it (holdfast connector enroll "+tenant+" --name "+name+"), or list it with its identity under key.connectors in the tenant's file and apply it")
 }

@@ -39,7 +39,7 @@ func (s *Store) UseEnrolment(ctx context.Context, secretHash []byte, identity st
 		e, err = scanEnrolment(tx.QueryRowContext(ctx, `UPDATE enrolment SET presented = $2, identity = $3, recipient = $4
 			WHERE secret_hash = $1 AND presented = 0 AND expires > $2 RETURNING `+enrolmentColumns, secretHash, micros(now), identity, recipient))
 		return orNotFound(err, &backup.Error{Code: backup.CodeDenied, Fault: backup.FaultCustomer,
-			Message: "the enrolment token is not good: it is unknown, has expired, or was used before", Hint: "make a new one: holdfast connector enroll TENANT"})
+			Message: "the enrolment token is not good: it is unknown, has expired, or was used before", Hint: "make a new one: holdfast connector enroll TENANT --name NAME"})
 	})
 	return e, err
 }
@@ -95,5 +95,5 @@ func scanEnrolment(r row) (e backup.Enrolment, err error) {
 }
 
 func notEnrolling(tenant, connector string) error {
-	return notFound(backup.FaultCustomer, "no enrolment of the connector "+connector+" was presented for the tenant "+tenant, "holdfast connector enroll "+tenant+" makes a token")
+	return notFound(backup.FaultCustomer, "no enrolment of the connector "+connector+" was presented for the tenant "+tenant, "holdfast connector enroll "+tenant+" --name "+connector+" makes a token")
 }
