@@ -305,9 +305,10 @@ func (c *company) opensByOne() {
 func TestAnotherConnectorTakesOver(t *testing.T) {
 	t.Parallel()
 	c := devOn(t, stage.Options{People: 20, Messages: 1, Files: 1})
+	tenant := c.tenant()
 	first, err := c.StartConnector()
 	started(t, first, err)
-	c.applyTenant(c.tenant())
+	c.applyTenant(tenant)
 	c.onboarded(recovery)
 	c.provenRun(1)
 	c.enrolled("branch")

@@ -7,20 +7,15 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"database/sql"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strconv"
 	"time"
-
-	_ "modernc.org/sqlite"
 
 	"github.com/holdfast-backup/holdfast/demo/stage"
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -33,8 +28,9 @@ import (
 
 // plunder is what the intruder got hold of.
 type plunder struct {
-	call    recordedCall
-	request backup.KeyRequest
+	call     recordedCall
+	exchange recorded
+	altered  []byte // the exchange's request, for one use
 }
 
 // recordedCall is a signed call as it went over the wire.
@@ -48,12 +44,12 @@ type recordedCall struct {
 var intruderActs = map[string]act{
 	// hello KEYFILE TENANT CONNECTOR: a call in the name of CONNECTOR, signed with the identity of KEYFILE.
 	"hello": func(w *world, args []string) error {
-		c, err := w.sign(args[0], args[1], args[2], "/connector/v1/hello", "{}", time.Now())
+		c, err := w.hello(args, time.Now())
 		return w.tell(c, err)
 	},
 	// record KEYFILE TENANT CONNECTOR: listens to a genuine call, which arrives.
 	"record": func(w *world, args []string) (err error) {
-		w.plunder.call, err = w.sign(args[0], args[1], args[2], "/connector/v1/hello", "{}", time.Now())
+		w.plunder.call, err = w.hello(args, time.Now())
 		return w.tell(w.plunder.call, err)
 	},
 	// replay [PATH]: sends what was recorded once more, as it is, or to another path.
@@ -66,32 +62,35 @@ var intruderActs = map[string]act{
 	},
 	// stale KEYFILE TENANT CONNECTOR: a genuine call that was held back for two minutes.
 	"stale": func(w *world, args []string) error {
-		c, err := w.sign(args[0], args[1], args[2], "/connector/v1/hello", "{}", time.Now().Add(-2*time.Minute))
+		c, err := w.hello(args, time.Now().Add(-2*time.Minute))
 		return w.tell(c, err)
 	},
 	// answer KEYFILE TENANT CONNECTOR AS: a well signed call that brings an answer in the name of the tenant AS.
 	"answer": func(w *world, args []string) error {
-		c, err := w.sign(args[0], args[1], args[2], "/connector/v1/answer", forgedAnswer(args[3], args[2]), time.Now())
-		return w.tell(c, err)
+		k, err := keysIn(w.ts.MkAbs(args[0]))
+		if err != nil {
+			return err
+		}
+		return w.tell(sign(k, args[1], args[2], "/connector/v1/answer", forgedAnswer(args[3], args[2]), time.Now()), nil)
 	},
 	"read":   reads,
 	"decide": decides,
-	// With the store's file in hand.
-	"copy-request": copies,
-	"lay-request":  lays,
-	"let-it-age":   grows,
+	// enrols TOKENFILE KEYFILE: shows a stolen token in the name of KEYFILE's identity.
+	"enrols": enrols,
 }
 
-// sign makes a call as the page's section "Calls to the gateway" says.
-func (w *world) sign(keyFile, tenant, connector, path, body string, at time.Time) (recordedCall, error) {
-	var key struct{ Identity []byte }
-	content, err := os.ReadFile(w.ts.MkAbs(keyFile))
-	if err == nil {
-		err = json.Unmarshal(content, &key)
-	}
+// hello is the call KEYFILE TENANT CONNECTOR.
+func (w *world) hello(args []string, at time.Time) (recordedCall, error) {
+	k, err := keysIn(w.ts.MkAbs(args[0]))
 	if err != nil {
 		return recordedCall{}, err
 	}
+	body, err := k.hello(args[1], args[2])
+	return sign(k, args[1], args[2], "/connector/v1/hello", body, at), err
+}
+
+// sign makes a call as the page's section "Calls to the gateway" says.
+func sign(k keys, tenant, connector, path, body string, at time.Time) recordedCall {
 	nonce, sum, ms := hexNonce(), sha256.Sum256([]byte(body)), at.UnixMilli()
 	statement := fields("holdfast/connector-call/v1", http.MethodPost, path, tenant, connector, ms, nonce, sum[:])
 	header := http.Header{"Content-Type": {"application/json"}}
@@ -99,25 +98,8 @@ func (w *world) sign(keyFile, tenant, connector, path, body string, at time.Time
 	header.Set("Holdfast-Connector", connector)
 	header.Set("Holdfast-Time", strconv.FormatInt(ms, 10))
 	header.Set("Holdfast-Nonce", nonce)
-	header.Set("Holdfast-Signature", base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(key.Identity), statement)))
-	return recordedCall{path, header, []byte(body)}, nil
-}
-
-// fields is a statement: each field preceded by its length in four bytes.
-func fields(all ...any) (statement []byte) {
-	for _, f := range all {
-		var b []byte
-		switch f := f.(type) {
-		case string:
-			b = []byte(f)
-		case []byte:
-			b = f
-		case int64:
-			b = binary.BigEndian.AppendUint64(nil, uint64(f))
-		}
-		statement = append(binary.BigEndian.AppendUint32(statement, uint32(len(b))), b...)
-	}
-	return statement
+	header.Set("Holdfast-Signature", base64.RawURLEncoding.EncodeToString(ed25519.Sign(k.identity, statement)))
+	return recordedCall{path, header, []byte(body)}
 }
 
 func hexNonce() string {
@@ -185,6 +167,27 @@ func (w *world) gateway() (readapi.Profile, *http.Client, error) {
 	return profile, &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}, nil
 }
 
+// enrols makes the call of the page's section "Enrolment".
+func enrols(w *world, args []string) error {
+	text, err := os.ReadFile(w.ts.MkAbs(args[0]))
+	if err != nil {
+		return err
+	}
+	t, err := readToken(string(text))
+	if err != nil {
+		return err
+	}
+	k, err := keysIn(w.ts.MkAbs(args[1]))
+	if err != nil {
+		return err
+	}
+	body, err := t.enrolment(k, time.Now())
+	if err != nil {
+		return err
+	}
+	return w.send(http.MethodPost, "/connector/v1/enroll", http.Header{"Content-Type": {"application/json"}}, body)
+}
+
 // reads asks the read API for PATH, with the bearer TOKEN when there is one; "prefix" is the first half of the right one.
 func reads(w *world, args []string) error {
 	header := http.Header{}
@@ -215,52 +218,4 @@ func decides(w *world, args []string) error {
 	defer c.Close()
 	d := backup.Decision{Task: args[1], Action: backup.Action(args[2]), By: args[3], Reason: "because I say so"}
 	return c.Temporal().SignalWorkflow(w.t.Context(), args[0], "", workflows.DecideSignal, d)
-}
-
-// copies waits for a key request of a tenant in the store, and copies it.
-func copies(w *world, args []string) error {
-	db, err := w.store()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	r := &w.plunder.request
-	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
-		err = db.QueryRow(`SELECT id, body FROM key_request WHERE tenant = ? AND answered = 0`, args[0]).Scan(&r.ID, &r.Body)
-		if !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-	}
-	return err
-}
-
-// lays puts the copied request before the connectors of a tenant, when nothing of it is left, for another minute.
-func lays(w *world, args []string) error {
-	db, err := w.store()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if _, err := db.Exec(`DELETE FROM key_request WHERE id = ?`, w.plunder.request.ID); err != nil {
-		return err
-	}
-	now := time.Now()
-	_, err = db.Exec(`INSERT INTO key_request (id, tenant, body, created, expires, taken, answered, answer_by) VALUES (?, ?, ?, ?, ?, 0, 0, '')`,
-		w.plunder.request.ID, args[0], w.plunder.request.Body, now.UnixMicro(), now.Add(time.Minute).UnixMicro())
-	return err
-}
-
-// grows waits until the copied request is too old for any clock.
-func grows(w *world, _ []string) error {
-	var r struct{ Expires int64 }
-	if err := json.Unmarshal(w.plunder.request.Body, &r); err != nil {
-		return err
-	}
-	time.Sleep(time.Until(time.UnixMilli(r.Expires).Add(11 * time.Second)))
-	return nil
-}
-
-// store is Holdfast's own, for an intruder who got at its file.
-func (w *world) store() (*sql.DB, error) {
-	return sql.Open("sqlite", "file:"+w.Path("holdfast", "holdfast.db")+"?_pragma=busy_timeout(10000)&_pragma=foreign_keys(on)")
 }

@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -43,7 +44,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"company": actor(companyActs), "holdfast-dev": actor(devActs), "connector": actor(connectorActs),
-			"auditor": actor(auditorActs), "intruder": actor(intruderActs),
+			"auditor": actor(auditorActs), "intruder": actor(allOf(intruderActs, wiretapActs)),
 			"admin": admin, "exits": exits, "soon": soon,
 		},
 	})
@@ -81,6 +82,15 @@ func actor(acts map[string]act) func(*testscript.TestScript, bool, []string) {
 			fmt.Fprintln(ts.Stderr(), err)
 		}
 	}
+}
+
+// allOf puts the acts of an actor together.
+func allOf(parts ...map[string]act) map[string]act {
+	all := map[string]act{}
+	for _, part := range parts {
+		maps.Copy(all, part)
+	}
+	return all
 }
 
 func worldOf(ts *testscript.TestScript) *world {

@@ -220,7 +220,7 @@ func afterNumber(r *http.Request) (int64, error) {
 
 func (s *reader) workerIdentity(context.Context, *http.Request) (any, error) {
 	if s.identity == nil {
-		return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "this gateway does not know the workers' identity", Hint: "on a worker's machine: holdfastd identity"}
+		return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "this gateway does not know the workers' identity", Hint: "on a worker's machine, holdfastd identity prints it; give it here (holdfast connector enroll ... --worker ed25519:...)"}
 	}
 	return readapi.WorkerIdentity{Identity: s.identity.Public()}, nil
 }

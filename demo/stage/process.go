@@ -90,17 +90,26 @@ func (s *Stage) EnsureConnectorKey(ctx context.Context) error {
 
 // NewConnectorKey makes a key file with an identity and an ekey of its own, and the public identity beside it, as file.pub.
 func (s *Stage) NewConnectorKey(ctx context.Context, tenant, name, file string) error {
-	worker, err := exec.CommandContext(ctx, s.program("holdfastd"), "identity", "--state", s.Path("holdfast")).Output()
+	worker, err := s.workerIdentity(ctx)
 	if err != nil {
-		return fmt.Errorf("holdfastd identity: %w", err)
+		return err
 	}
 	out, err := exec.CommandContext(ctx, s.program("holdfastd"), "connector", "new", "--tenant", tenant, "--name", name,
 		"--gateway", "https://"+s.address(s.ports[gatewayPort]), "--gateway-ca", s.Path("holdfast", "gateway.pem"),
-		"--worker", strings.TrimSpace(string(worker)), "--key-file", file).CombinedOutput()
+		"--worker", worker, "--key-file", file).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("holdfastd connector new: %w: %s", err, out)
 	}
 	return nil
+}
+
+// workerIdentity is the public identity that connectors pin.
+func (s *Stage) workerIdentity(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, s.program("holdfastd"), "identity", "--state", s.Path("holdfast")).Output()
+	if err != nil {
+		return "", fmt.Errorf("holdfastd identity: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // ConnectorKey is the customer's key file. It is outside of everything that Holdfast keeps.
@@ -118,7 +127,11 @@ func (s *Stage) StartConnectorOf(name, keyFile string) (*Process, error) {
 
 // EnrollConnector asks for a token, as an administrator does, and starts a connector with it that makes its own key file.
 func (s *Stage) EnrollConnector(ctx context.Context, name, keyFile string) (*Process, error) {
-	r, err := s.Holdfast(ctx, "connector", "enroll", Tenant, "--name", name, "--by", "anna@"+Domain)
+	worker, err := s.workerIdentity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Holdfast(ctx, "connector", "enroll", Tenant, "--name", name, "--worker", worker, "--by", "anna@"+Domain)
 	if err != nil || r.Code != 0 {
 		return nil, fmt.Errorf("holdfast connector enroll: exit code %d: %s %w", r.Code, r.Stderr, err)
 	}
@@ -141,7 +154,8 @@ func (s *Stage) Environment() []string {
 	}
 	env = append(env, "HOLDFAST_STATE="+s.Path("holdfast"))
 	if s.o.Temporal != "" {
-		env = append(env, "TEMPORAL_ADDRESS="+s.o.Temporal)
+		env = append(env, "TEMPORAL_ADDRESS="+s.o.Temporal, "HOLDFAST_GATEWAY=https://"+s.address(s.ports[gatewayPort]),
+			"HOLDFAST_CA_FILE="+s.Path("holdfast", "gateway.pem"), "HOLDFAST_TOKEN_FILE="+s.Path("holdfast", "read.token"))
 	}
 	return env
 }
