@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// Enrolling admits connectors.
+// Enrolling admits connectors, and removes them.
 type Enrolling struct {
 	Tenants    Tenants
 	Enrolments Enrolments
@@ -47,4 +47,10 @@ func (a *Enrolling) PinConnector(ctx context.Context, in EnrolmentInput) error {
 // CloseEnrolment makes the token useless.
 func (a *Enrolling) CloseEnrolment(ctx context.Context, in EnrolmentInput) error {
 	return fail(a.Enrolments.CloseEnrolment(ctx, in.Tenant, in.Connector))
+}
+
+// RemoveConnector takes back the admission of a connector: no gateway listens to it any more. What it holds stays with it.
+func (a *Enrolling) RemoveConnector(ctx context.Context, in EnrolmentInput) (RemovedConnector, error) {
+	c, err := a.Enrolments.UnpinEnrolled(ctx, in.Tenant, in.Connector)
+	return RemovedConnector{Identity: c.Identity}, fail(err)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -369,6 +370,49 @@ func TestChangeKilledAnywhere(t *testing.T) {
 	}
 }
 
+// late is a repository whose re-wrapping comes back after its change was called off.
+type late struct {
+	Repositories
+	before func()
+}
+
+func (l late) Rewrap(ctx context.Context, t backup.Tenant, old, new string) error {
+	l.before()
+	return l.Repositories.Rewrap(ctx, t, old, new)
+}
+
+// An attempt that was given up for lost must not take the repository to a generation that nobody can have any more.
+func TestALateAttemptIsTakenBack(t *testing.T) {
+	for _, step := range []string{"moving", "proving"} {
+		t.Run(step, func(t *testing.T) {
+			k := newKeeping(t)
+			k.provision()
+			p := run[KeyChangeResult](k, (*KeyKeeping)(nil).PrepareKey, KeyChangeInput{Tenant: "acme", Method: backup.KeyByKMS})
+			var once sync.Once
+			k.work(k.keys, late{k.repositories, func() {
+				once.Do(func() { // by another worker, as a person wanted
+					k.must((&KeyKeeping{Tenants: k.store, Keys: k.keys, Connectors: k.store, Repositories: k.repositories}).drop(t.Context(), acme, p.From, p.To))
+				})
+			}})
+			// The password of the generation is had before.
+			if step == "proving" {
+				k.work(k.keys, blind{late{k.repositories, k.activities.Repositories.(late).before}})
+			}
+			if r, err := attempt[RewrapResult](k, (*KeyKeeping)(nil).RewrapRepository, RewrapInput{Tenant: "acme", From: p.From, To: p.To}); err == nil && r.Verdict.Passing {
+				t.Error("a change that was called off was made")
+			}
+			k.opensOnlyWith(1)
+		})
+	}
+}
+
+// blind cannot be opened.
+type blind struct{ late }
+
+func (blind) OpenRepository(context.Context, backup.Tenant, string) (Repository, error) {
+	return nil, errKilled
+}
+
 // Giving up is killed, too.
 func TestGivingUpKilledAnywhere(t *testing.T) {
 	for n := 1; ; n++ {
@@ -562,6 +606,14 @@ func TestEnrolling(t *testing.T) {
 	}
 	for range 2 {
 		run[any](k, (*Enrolling)(nil).CloseEnrolment, named)
+	}
+	for range 2 {
+		if r := run[RemovedConnector](k, (*Enrolling)(nil).RemoveConnector, named); r.Identity != "ed25519:x" {
+			t.Errorf("removed %+v", r)
+		}
+	}
+	if plan := run[KeyPlanResult](k, (*KeyKeeping)(nil).PlanKey, TenantInput{Tenant: "acme"}); plan.Connectors != 0 {
+		t.Errorf("the plan after the removal: %+v", plan)
 	}
 	_, err = attempt[backup.Enrolment](k, (*Enrolling)(nil).ReadEnrolment, named)
 	var told *temporal.ApplicationError

@@ -206,3 +206,6 @@ type EnrolInput struct {
 
 // EnrolmentInput names an enrolment.
 type EnrolmentInput struct{ Tenant, Connector string }
+
+// RemovedConnector is a connector that was removed.
+type RemovedConnector struct{ Identity string }

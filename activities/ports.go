@@ -121,6 +121,9 @@ type Enrolments interface {
 	Enrolment(ctx context.Context, tenant, connector string) (backup.Enrolment, error)
 	// PinEnrolled pins the connector of a presented enrolment. Again is the same as once.
 	PinEnrolled(ctx context.Context, tenant, connector string) error
+	// UnpinEnrolled takes back the admission of an enrolled connector, and returns it as it was; again is the same as once.
+	// CodeNotAllowed when the tenant's description pins it, or when no other is known to hold the generation in use.
+	UnpinEnrolled(ctx context.Context, tenant, connector string) (backup.ConnectorStatus, error)
 	// CloseEnrolment forgets an enrolment; its token is good for nothing any more.
 	CloseEnrolment(ctx context.Context, tenant, connector string) error
 }

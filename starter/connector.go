@@ -10,7 +10,7 @@ import (
 )
 
 func newConnector(p *program) *cobra.Command {
-	return newGroup("connector", "Admit the agents that hold a tenant's key, and see them", newConnectorEnroll(p), newConnectorList(p))
+	return newGroup("connector", "Admit the agents that hold a tenant's key, and see them", newConnectorEnroll(p), newConnectorList(p), newConnectorRemove(p))
 }
 
 func newConnectorList(p *program) *cobra.Command {

@@ -160,6 +160,11 @@ func (f *fakeFlows) EnrollConnector(_ context.Context, r orchestrator.EnrolmentR
 	return f.err
 }
 
+func (f *fakeFlows) RemoveConnector(_ context.Context, tenant, connector, by string) (string, error) {
+	f.change = "remove " + connector + " of " + tenant + " by " + by
+	return "ed25519:BBBB", f.err
+}
+
 func (f *fakeFlows) WaitEnrolment(ctx context.Context, _, _ string) (int, error) {
 	return f.holds, f.work(ctx)
 }

@@ -77,6 +77,7 @@ var (
 			Hint: "two people who did not ask for it must approve", Actions: []backup.Action{backup.Approve, backup.Reject}, Since: morning}}}
 	notConnected = backup.Alert{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning}
 	underWay     = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
+	lastHolder   = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "no other connector of acme is known to hold generation 2 of its key, without which no backup opens", Hint: "admit another one first (holdfast connector enroll acme --name NAME)"})
 	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directory: backup.DirectoryConfig{Kind: backup.LDAP}}
 )
 
@@ -181,6 +182,9 @@ func TestGolden(t *testing.T) {
 		{"key-shred-another", "key shred acme --reason ended --yes-destroy globex", fakeFlows{}, fakeReader{}, exitUsage},
 		{"connector-list", "connector list acme", fakeFlows{}, fakeReader{key: rotated}, exitOK},
 		{"connector-list-empty", "connector list acme", fakeFlows{}, fakeReader{key: backup.KeyStatus{Tenant: "acme"}}, exitOK},
+		{"connector-remove", "connector remove acme hq --yes-remove hq", fakeFlows{}, fakeReader{key: backup.KeyStatus{Tenant: "acme", Generations: []backup.EKey{{Generation: 1, Method: backup.KeyByConnector, State: backup.EKeyActive}}}}, exitOK},
+		{"connector-remove-unconfirmed", "connector remove acme hq", fakeFlows{}, fakeReader{key: rotated}, exitUsage},
+		{"connector-remove-last", "connector remove acme hq --yes-remove hq", fakeFlows{err: lastHolder}, fakeReader{key: rotated}, exitRefused},
 		{"check", "check acme", fakeFlows{verdicts: map[orchestrator.System]backup.Verdict{"key": {Passing: true, Detail: "hq is connected"}, "app": {Passing: true, Detail: "Mail.Read, Files.Read.All"},
 			"directory":  {Code: backup.CodeBadCredential, Detail: "the directory refused cn=holdfast", Hint: "set the password that bindPassword refers to"},
 			"repository": {Passing: true, Detail: "opens with the key"}}}, fakeReader{report: report()}, exitFailed},

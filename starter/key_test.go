@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +115,39 @@ func TestShredIsConfirmed(t *testing.T) {
 		}
 		if c.asked && f.change != "shred acme by anna: ended" {
 			t.Errorf("%s: %s", name, f.change)
+		}
+	}
+}
+
+// TestRemovalIsConfirmed: a connector is removed when its name was given twice, and in the name of who asks.
+func TestRemovalIsConfirmed(t *testing.T) {
+	for name, c := range map[string]struct {
+		args, typed string
+		want        string
+	}{
+		"typed":                  {"connector remove acme branch", "branch\n", "remove branch of acme by anna"},
+		"typed another":          {"connector remove acme branch", "hq\n", ""},
+		"typed the tenant":       {"connector remove acme branch", "acme\n", ""},
+		"end of input":           {"connector remove acme branch", "", ""},
+		"script":                 {"connector remove acme branch --yes-remove branch --by bela", "", "remove branch of acme by bela"},
+		"script, another":        {"connector remove acme branch --yes-remove hq", "", ""},
+		"json is not asked":      {"connector remove acme branch --json", "branch\n", ""},
+		"json":                   {"connector remove acme branch --json --yes-remove branch", "", "remove branch of acme by anna"},
+		"the gateway is not had": {"connector remove acme branch --yes-remove branch", "no gateway", "remove branch of acme by anna"},
+	} {
+		var out bytes.Buffer
+		f, r := &fakeFlows{}, &fakeReader{}
+		if c.typed == "no gateway" {
+			r.err = errors.New("no route")
+		}
+		p := newFake(&out, &out, f, r, map[string]string{"HOLDFAST_USER": "anna"})
+		p.in, p.asks = strings.NewReader(c.typed), true
+		code := run(t.Context(), p, strings.Fields(c.args))
+		if f.change != c.want || (c.want != "") != (code == exitOK) || c.want == "" && code != exitUsage {
+			t.Errorf("%s: %q, code %d, %s", name, f.change, code, &out)
+		}
+		if r.err != nil && !strings.Contains(out.String(), "holdfast key rotate acme") {
+			t.Errorf("%s: %s", name, &out)
 		}
 	}
 }

@@ -46,7 +46,8 @@ func runKeyShred(ctx context.Context, p *program, tenant string, o shredOptions)
 	if strings.TrimSpace(o.reason) == "" {
 		return &usageError{errors.New(`to destroy a key needs a reason: give --reason "..."`)}
 	}
-	if err := p.confirmShred(tenant, o.confirmed); err != nil {
+	warning := fmt.Sprintf("This asks for the destruction of the key of %s. No backup of %s can be read afterwards, by anybody.\nType the tenant's id to go on: ", clean(tenant), clean(tenant))
+	if err := p.confirm(tenant, o.confirmed, warning, "this destroys: give --yes-destroy "+clean(tenant)+" to confirm it"); err != nil {
 		return err
 	}
 	return runKeyChange(ctx, p, tenant, "The destruction of the key of "+clean(tenant)+" was asked for. Nothing is destroyed before two people have approved it.", o.changeOptions,
@@ -55,10 +56,10 @@ func runKeyShred(ctx context.Context, p *program, tenant string, o shredOptions)
 		})
 }
 
-// confirmShred has the tenant's id given a second time.
-func (p *program) confirmShred(tenant, given string) error {
+// confirm has a name given a second time: by a flag, or by a person who is shown the warning. missing says which flag.
+func (p *program) confirm(name, given, warning, missing string) error {
 	if given == "" && p.asks && !p.json {
-		fmt.Fprintf(p.err, "This asks for the destruction of the key of %s. No backup of %s can be read afterwards, by anybody.\nType the tenant's id to go on: ", clean(tenant), clean(tenant))
+		fmt.Fprint(p.err, warning)
 		line, err := bufio.NewReader(io.LimitReader(p.in, maxAnswer)).ReadString('\n')
 		if err != nil && line == "" {
 			return &usageError{errors.New("nothing was typed, and nothing was asked for")}
@@ -66,10 +67,10 @@ func (p *program) confirmShred(tenant, given string) error {
 		given = strings.TrimSpace(line)
 	}
 	switch given {
-	case tenant:
+	case name:
 		return nil
 	case "":
-		return &usageError{errors.New("this destroys: give --yes-destroy " + clean(tenant) + " to confirm it")}
+		return &usageError{errors.New(missing)}
 	}
-	return &usageError{errors.New("that is not " + clean(tenant) + ", and nothing was asked for")}
+	return &usageError{errors.New("that is not " + clean(name) + ", and nothing was asked for")}
 }

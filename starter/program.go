@@ -35,6 +35,7 @@ type flows interface {
 	DrillKey(ctx context.Context, tenant string) (backup.KeyDrill, error)
 	EnrollConnector(ctx context.Context, r orchestrator.EnrolmentRequest) error
 	WaitEnrolment(ctx context.Context, tenant, connector string) (holds int, err error)
+	RemoveConnector(ctx context.Context, tenant, connector, by string) (identity string, err error)
 	Close()
 }
 

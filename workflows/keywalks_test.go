@@ -125,6 +125,25 @@ func walkEnroll(t *testing.T, r *rig) {
 	keep(t, r, "enroll-expired", enrollLab, late.GetRunID())
 }
 
+// A connector is removed; the last one is not.
+func walkRemove(t *testing.T, r *rig) {
+	r.mu.Lock()
+	r.keys.pinned, r.keys.enrolment.Identity = true, labKey
+	r.mu.Unlock()
+	run := r.start(removeLab, RemoveConnectorName, removeInput)
+	var result RemoveConnectorResult
+	r.await(run, &result)
+	if result.Identity != labKey {
+		t.Errorf("%+v", result)
+	}
+	keep(t, r, "remove", removeLab, run.GetRunID())
+
+	r.away("RemoveConnector", lastHolder)
+	last := r.start(removeLab, RemoveConnectorName, removeInput)
+	wantCode(t, r.outcome(last), backup.CodeNotAllowed)
+	keep(t, r, "remove-last", removeLab, last.GetRunID())
+}
+
 // A run waits for a connector, and is told by the watch that one came; the connector comes and goes then.
 func walkPark(t *testing.T, r *rig) {
 	r.mu.Lock()

@@ -162,6 +162,13 @@ func (w *world) registerKeys(r worker.ActivityRegistry) {
 			_, err := w.act("PinConnector", func(v *vault) { v.pinned = true })
 			return err
 		},
+		"RemoveConnector": func(context.Context, activities.EnrolmentInput) (removed activities.RemovedConnector, err error) {
+			v, err := w.act("RemoveConnector", func(v *vault) { v.pinned, removed.Identity = false, v.enrolment.Identity })
+			if err == nil && !v.Passing {
+				err = asActivity(&backup.Error{Code: v.Code, Fault: v.Fault, Message: v.Detail, Hint: v.Hint})
+			}
+			return removed, err
+		},
 		"CloseEnrolment": func(context.Context, activities.EnrolmentInput) error {
 			_, err := w.act("CloseEnrolment", func(v *vault) { v.open = false })
 			return err

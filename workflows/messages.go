@@ -128,6 +128,15 @@ type EnrollConnectorInput struct {
 	Resume      *TaskBoard
 }
 
+// RemoveConnectorInput takes back the admission of one connector.
+type RemoveConnectorInput struct {
+	Tenant, Connector string
+	RequestedBy       string
+}
+
+// RemoveConnectorResult is the connector that no gateway listens to any more.
+type RemoveConnectorResult struct{ Identity string }
+
 // EnrolmentReport is what a gateway saw of an enrolment.
 type EnrolmentReport struct {
 	Connector string

@@ -30,6 +30,7 @@ const (
 	ShredKeyName        = "ShredKey"
 	DrillKeyName        = "DrillKey"
 	EnrollConnectorName = "EnrollConnector"
+	RemoveConnectorName = "RemoveConnector"
 	RetireKeyLaterName  = "RetireKeyLater"
 )
 
@@ -117,6 +118,12 @@ func EnrollConnectorID(tenant, connector string) string {
 	return fmt.Sprintf("enroll/%s/%s", tenant, connector)
 }
 
+// RemoveConnectorID is one per tenant and connector. It is not EnrollConnectorID: a connector that was stolen is removed at once, also
+// while its key is still being brought to it.
+func RemoveConnectorID(tenant, connector string) string {
+	return fmt.Sprintf("remove/%s/%s", tenant, connector)
+}
+
 // ID is a workflow id, read back. Rest is the app, directory, request, system, generation or connector,
 // or the time of a scheduled one; empty for other ids of two parts.
 type ID struct{ Kind, Tenant, Rest string }
@@ -135,7 +142,7 @@ func ParseID(id string) (ID, error) {
 		tenant, rest = tenant[:at[0]], tenant[at[0]+1:]
 	}
 	switch kind {
-	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "retire":
+	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "remove", "retire":
 		return ID{kind, tenant, rest}, nil
 	}
 	return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)

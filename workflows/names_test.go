@@ -22,6 +22,7 @@ func TestIDsAreReadBack(t *testing.T) {
 		"rotate/acme-2-2026-11-23T03:00:00Z":     {"rotate", "acme-2", "2026-11-23T03:00:00Z"},
 		RetireKeyID("acme", 3):                   {"retire", "acme", "3"},
 		EnrollConnectorID("acme", "hq"):          {"enroll", "acme", "hq"},
+		RemoveConnectorID("acme", "hq"):          {"remove", "acme", "hq"},
 		RestoreID("acme", "a/b"):                 {"restore", "acme", "a/b"},
 	} {
 		if got, err := ParseID(id); err != nil || got != want {

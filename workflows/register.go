@@ -23,6 +23,7 @@ func Register(r worker.WorkflowRegistry) {
 		{RetireKeyLaterName, RetireKeyLater, workflow.VersioningBehaviorAutoUpgrade},
 		{ShredKeyName, ShredKey, workflow.VersioningBehaviorAutoUpgrade},
 		{EnrollConnectorName, EnrollConnector, workflow.VersioningBehaviorAutoUpgrade},
+		{RemoveConnectorName, RemoveConnector, workflow.VersioningBehaviorPinned},
 		{DrillKeyName, DrillKey, workflow.VersioningBehaviorPinned},
 		{ImportPeopleName, ImportPeople, workflow.VersioningBehaviorPinned},
 		{BackUpAppName, BackUpApp, workflow.VersioningBehaviorPinned},

@@ -13,7 +13,7 @@ type Mailbox interface {
 	// PutKeyRequest adds a request that waits for a connector of its tenant.
 	PutKeyRequest(ctx context.Context, r backup.KeyRequest) error
 	// TakeKeyRequests hands at most max waiting requests of the tenant to the connector, those for another holder left out. None is handed to a connector twice; one
-	// that stays unanswered may be handed to another after a while.
+	// that stays unanswered may be handed to another after a while. One that is not pinned any more is handed none.
 	TakeKeyRequests(ctx context.Context, tenant, connector string, now time.Time, max int) ([]backup.KeyRequest, error)
 	// PutKeyAnswer keeps the first answer of a request from a connector that was handed it; CodeNotFound for any other.
 	PutKeyAnswer(ctx context.Context, a backup.KeyAnswer) error

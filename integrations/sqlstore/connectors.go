@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -33,6 +35,80 @@ func pinConnectors(ctx context.Context, tx *sql.Tx, tenant string, connectors []
 		}
 	}
 	return nil
+}
+
+// UnpinEnrolled takes back the admission of an enrolled connector, and returns it as it was; again is the same as once. CodeNotFound when
+// there never was one of this name, CodeNotAllowed when the tenant's description pins it, or when no other connector says that it
+// holds the generation that is in use, or is about to be: nobody could open the backups then.
+func (s *Store) UnpinEnrolled(ctx context.Context, tenant, name string) (c backup.ConnectorStatus, err error) {
+	err = s.change(ctx, "remove a connector", func(tx *sql.Tx) error {
+		var pinned bool
+		err := tx.QueryRowContext(ctx, `SELECT pinned FROM connector WHERE tenant = $1 AND name = $2`, tenant, name).Scan(&pinned)
+		if err == nil {
+			c, err = scanConnector(tx.QueryRowContext(ctx, `SELECT `+connectorColumns+` FROM connector WHERE tenant = $1 AND name = $2`, tenant, name))
+		}
+		switch {
+		case err != nil:
+			return orNotFound(err, noSuchConnector(tenant, name))
+		case !pinned:
+			return nil
+		case !c.Enrolled:
+			return described(tenant, name)
+		}
+		if err := othersHold(ctx, tx, tenant, name); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE connector SET pinned = FALSE WHERE tenant = $1 AND name = $2`, tenant, name)
+		return err
+	})
+	return c, err
+}
+
+// othersHold refuses when a generation that the repository may open with is with connectors, and nobody but this one is known to hold it.
+// What this one says of itself does not count: it may be in a thief's hands.
+func othersHold(ctx context.Context, tx *sql.Tx, tenant, name string) error {
+	needed, err := neededKeys(ctx, tx, tenant)
+	if err != nil {
+		return err
+	}
+	all, err := connectors(ctx, tx, tenant)
+	if err != nil {
+		return err
+	}
+	for _, held := range needed {
+		if slices.ContainsFunc(all, func(c backup.ConnectorStatus) bool { return c.Name != name && slices.Contains(c.Holds, held) }) {
+			continue
+		}
+		return &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer,
+			Message: fmt.Sprintf("no other connector of %s is known to hold generation %d of its key, without which no backup opens", tenant, held.Generation),
+			Hint:    fmt.Sprintf("admit another one first (holdfast connector enroll %s --name NAME), or switch to a KMS (holdfast key switch %s --to kms)", tenant, tenant)}
+	}
+	return nil
+}
+
+// neededKeys are the generations with connectors that the repository may open with: the active one, and during a change the one that takes
+// its place. Before there is an active one nothing is stored, and so nothing can be lost.
+func neededKeys(ctx context.Context, tx *sql.Tx, tenant string) (needed []backup.HeldKey, err error) {
+	all, err := ekeys(ctx, tx, tenant)
+	if !slices.ContainsFunc(all, func(k backup.EKey) bool { return k.State == backup.EKeyActive }) {
+		return nil, err
+	}
+	for _, k := range all {
+		inUse := k.State == backup.EKeyActive || k.State == backup.EKeyPending && k.Check != ""
+		if inUse && k.Method == backup.KeyByConnector {
+			needed = append(needed, backup.HeldKey{Generation: k.Generation, Check: k.Check})
+		}
+	}
+	return needed, err
+}
+
+func described(tenant, name string) error {
+	return &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer,
+		Message: "the connector " + name + " stands in the file of " + tenant, Hint: "take it out of key.connectors, and apply the file; then holdfast key rotate " + tenant}
+}
+
+func noSuchConnector(tenant, name string) error {
+	return notFound(backup.FaultCustomer, "the tenant "+tenant+" has no connector "+name, "holdfast connector list "+tenant)
 }
 
 // PinnedConnector returns a connector that the tenant's description names or that was enrolled; CodeNotFound when there is none such.

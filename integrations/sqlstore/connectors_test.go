@@ -146,8 +146,11 @@ func taken(t *testing.T, s *Store, tenant, connector string, at time.Time, limit
 	return ids
 }
 
+var rome = backup.ConnectorConfig{Name: "rome", Identity: "ed25519:R"}
+
 func TestKeyRequestIsHandedOut(t *testing.T) {
 	s := newStore(t)
+	saveTenant(t, s, acmeWith(berlin, paris, rome))
 	for i, id := range []string{"r3", "r1", "r2"} {
 		must(t, s.PutKeyRequest(t.Context(), request(id, noon.Add(time.Duration(i)*time.Second))))
 	}
@@ -172,6 +175,7 @@ func TestKeyRequestIsHandedOut(t *testing.T) {
 
 func TestKeyAnswerGoesBackOnce(t *testing.T) {
 	s := newStore(t)
+	saveTenant(t, s, acmeWith(berlin, paris))
 	put := func(id, connector string, at time.Time) error {
 		return s.PutKeyAnswer(t.Context(), backup.KeyAnswer{RequestID: id, Connector: connector, Body: []byte(connector), At: at})
 	}

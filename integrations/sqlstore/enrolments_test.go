@@ -162,6 +162,7 @@ func TestEnrolmentIsUsedByOneOfRacingConnectors(t *testing.T) {
 
 func TestRequestForOneHolderGoesToNoOther(t *testing.T) {
 	s := newStore(t)
+	saveTenant(t, s, acmeWith(berlin, paris))
 	r := request("r1", noon)
 	r.Holder = "paris"
 	must(t, s.PutKeyRequest(t.Context(), r))

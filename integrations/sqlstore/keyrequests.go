@@ -19,9 +19,10 @@ const sweepAtOnce = 500
 
 // takeable is the condition on a key request that connector $2 of tenant $1 may take now, $3 being now and $4 the time at which
 // another must have taken it at the latest. One that is for a single holder goes to no other. Nobody is handed a request twice: he may still be at work on it, and a repeated
-// request is a replay to him.
+// request is a replay to him. Nothing is handed to a connector that was removed, though its poll may still be waiting.
 const takeable = `tenant = $1 AND answered = 0 AND expires > $3 AND taken < $4 AND (holder = '' OR holder = $2)
-	AND NOT EXISTS (SELECT 1 FROM key_request_taker t WHERE t.request = key_request.id AND t.connector = $2)`
+	AND NOT EXISTS (SELECT 1 FROM key_request_taker t WHERE t.request = key_request.id AND t.connector = $2)
+	AND EXISTS (SELECT 1 FROM connector c WHERE c.tenant = $1 AND c.name = $2 AND c.pinned)`
 
 // PutKeyRequest lays down a request for connectors to take. An id is good for one request.
 func (s *Store) PutKeyRequest(ctx context.Context, r backup.KeyRequest) error {

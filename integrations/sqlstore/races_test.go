@@ -115,6 +115,11 @@ func TestAlertsOfRacingProcessesOpenOne(t *testing.T) {
 
 func TestKeyRequestIsHandedToOneOfRacingConnectors(t *testing.T) {
 	a, b := twoStores(t)
+	var pinned []backup.ConnectorConfig
+	for w := range 10 {
+		pinned = append(pinned, backup.ConnectorConfig{Name: fmt.Sprint("connector-", w), Identity: fmt.Sprint("ed25519:", w)})
+	}
+	saveTenant(t, a, acmeWith(pinned...))
 	var want []string
 	for i := range 30 {
 		id := fmt.Sprintf("request-%02d", i)

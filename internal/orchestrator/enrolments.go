@@ -74,3 +74,24 @@ func (c *Client) EnrolmentPresented(ctx context.Context, e backup.Enrolment) err
 	err := c.temporal.SignalWorkflow(ctx, workflows.EnrollConnectorID(e.Tenant, e.Connector), "", workflows.PresentedSignal, report)
 	return c.classify(ctx, err, "the enrolment of "+e.Connector, "holdfast connector enroll "+e.Tenant+" --name "+e.Connector)
 }
+
+// RemoveConnector takes back the admission of a connector, waits for the end, and returns the connector's public identity. ErrRefused: who
+// asked may not, the tenant's file pins the connector, or nobody else is known to hold the key.
+func (c *Client) RemoveConnector(ctx context.Context, tenant, connector, by string) (identity string, err error) {
+	what := "the removal of " + connector
+	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: workflows.RemoveConnectorID(tenant, connector), TaskQueue: workflows.TaskQueue,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING, // it does the same
+		StaticSummary:            summary("Remove the connector %s of %s", connector, tenant),
+		TypedSearchAttributes:    attributes(tenant, backup.Microsoft365),
+	}, workflows.RemoveConnectorName, workflows.RemoveConnectorInput{Tenant: tenant, Connector: connector, RequestedBy: by})
+	var result workflows.RemoveConnectorResult
+	if err == nil {
+		err = c.result(ctx, run.GetID(), run.GetRunID(), what, &result)
+	}
+	err = c.classify(ctx, err, what, "holdfast connector list "+tenant)
+	if backup.HasCode(err, backup.CodeNotAllowed) || backup.HasCode(err, backup.CodeUnknownPrincipal) {
+		err = refused(err)
+	}
+	return result.Identity, err
+}

@@ -86,6 +86,15 @@ func testEnrolment(t *testing.T, c *orchestrator.Client) {
 	if holds := must(c.WaitEnrolment(ctx, "enrolls", "hq"))(t); holds != 1 {
 		t.Errorf("it holds generation %d", holds)
 	}
+	if identity := must(c.RemoveConnector(ctx, "enrolls", "hq", "anna"))(t); identity != "ed25519:hq" {
+		t.Errorf("removed was %q", identity)
+	}
+	if _, err := c.RemoveConnector(ctx, "enrolls", "last", "anna"); !errors.Is(err, orchestrator.ErrRefused) || !backup.HasCode(err, backup.CodeNotAllowed) {
+		t.Errorf("the last holder: %v", err)
+	}
+	if _, err := c.RemoveConnector(ctx, "enrolls", "nobody", "anna"); errors.Is(err, orchestrator.ErrRefused) || !backup.HasCode(err, backup.CodeNotFound) {
+		t.Errorf("one that is not there: %v", err)
+	}
 	if err := c.EnrolmentPresented(ctx, seen); !errors.Is(err, orchestrator.ErrNotFound) || !backup.HasCode(err, backup.CodeNotFound) {
 		t.Errorf("presented after the end: %v", err)
 	}

@@ -30,6 +30,7 @@ func startWorker(t testing.TB, c *orchestrator.Client) worker.Worker {
 	register(workflows.ShredKeyName, shredKey)
 	register(workflows.DrillKeyName, drillKey)
 	register(workflows.EnrollConnectorName, enroll)
+	register(workflows.RemoveConnectorName, removeConnector)
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -178,4 +179,14 @@ func enroll(ctx workflow.Context, in workflows.EnrollConnectorInput) (workflows.
 		return workflows.EnrollConnectorResult{}, refuse(backup.CodeDenied, "presented something else", "")
 	}
 	return workflows.EnrollConnectorResult{Holds: 1}, nil
+}
+
+func removeConnector(_ workflow.Context, in workflows.RemoveConnectorInput) (workflows.RemoveConnectorResult, error) {
+	switch in.Connector {
+	case "nobody":
+		return workflows.RemoveConnectorResult{}, refuse(backup.CodeNotFound, "there is no connector nobody", "list them")
+	case "last":
+		return workflows.RemoveConnectorResult{}, refuse(backup.CodeNotAllowed, "nobody else holds the key", "admit another one")
+	}
+	return workflows.RemoveConnectorResult{Identity: "ed25519:" + in.Connector}, nil
 }
