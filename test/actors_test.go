@@ -51,13 +51,16 @@ var companyActs = map[string]act{
 		_, err := w.Graph.Mutate(7, graph.SomeOfEverything())
 		return err
 	},
+	// The Vault.
+	"vault-sealed":   func(w *world, _ []string) error { return w.Vault.Seal(context.Background()) },
+	"vault-unsealed": func(w *world, _ []string) error { return w.Vault.Unseal(context.Background()) },
 	// The disk of the tenant's repository.
 	"disk":      mountDisk,
 	"disk-full": func(w *world, _ []string) error { return fillDisk(w.repository("balloon")) },
 	"disk-free": func(w *world, _ []string) error { return os.Remove(w.repository("balloon")) },
 }
 
-// opens sets up the company: PEOPLE, and how many MESSAGES and FILES each has.
+// opens sets up the company: PEOPLE, how many MESSAGES and FILES each has, and with "vault" a Vault.
 func opens(w *world, args []string) error {
 	var n [3]int
 	for i := range n {
@@ -66,7 +69,7 @@ func opens(w *world, args []string) error {
 			return err
 		}
 	}
-	w.company = open(w.t, stage.Options{People: n[0], Messages: n[1], Files: n[2]})
+	w.company = open(w.t, stage.Options{People: n[0], Messages: n[1], Files: n[2], KMS: slices.Contains(args, "vault")})
 	password, err := os.ReadFile(w.Path("sandbox", "ldap-password"))
 	w.password = string(password)
 	w.ts.Setenv("HOLDFAST_STATE", w.Path("holdfast"))

@@ -20,85 +20,101 @@ import (
 //
 // Every boundary is met with HOLDFAST_KILLS of 20 and more; `make test` takes a sample.
 func TestKeyChangesKilledAtEveryBoundary(t *testing.T) {
-	t.Parallel()
 	faulty := filepath.Join(t.TempDir(), "holdfastd-faults")
 	if out, err := exec.Command("go", "build", "-tags", "faults", "-o", faulty, "../worker").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	for name, start := range map[string]func(*company) (string, error){
+		"rotate": func(c *company) (string, error) { return c.orchestrator.RotateKey(c.t.Context(), stage.Tenant, anna) },
+		"switch": func(c *company) (string, error) {
+			return c.orchestrator.SwitchKey(c.t.Context(), stage.Tenant, c.other(), anna)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := &killings{company: bothMethods(t), faulty: faulty, start: start}
+			k.all()
+			if k.met == 0 {
+				t.Fatal("no worker was killed")
+			}
+			t.Logf("killed at %d boundaries; %d generations since", k.met, k.generation().Generation)
+			worker, err := k.StartWorker("last")
+			started(t, worker, err)
+			k.company.run()
+			if report := k.runEnded(2, recovery); report.Run.Outcome != backup.RunComplete {
+				t.Fatalf("the run after all of that ended %s: %s", report.Run.Outcome, report.Run.Detail)
+			}
+			k.restoredEqual(anna)
+		})
+	}
+}
+
+// bothMethods is a company that has connectors and a Vault, and whose key a connector keeps at first. No worker runs.
+func bothMethods(t *testing.T) *company {
+	t.Helper()
 	c := outside(t, stage.Options{People: 4, Messages: 1, Files: 1, KMS: true})
 	tenant := c.tenant()
 	tenant.Key.KMS = c.kmsTenant().Key.KMS
 	tenant.Key.Grace = backup.Duration(1)
-	heir, err := c.StartWorker("first")
-	started(t, heir, err)
+	worker, err := c.StartWorker("first")
+	started(t, worker, err)
 	c.applyTenant(tenant)
 	c.onboarded(recovery)
 	c.provenRun(1)
 	c.enrolled("branch")
+	if err := worker.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
 
-	every := 5
-	if kills(t) >= 20 {
+// killings are changes of one tenant's key, one after the other, each with its worker killed at another moment.
+type killings struct {
+	*company
+	faulty string
+	start  func(*company) (string, error)
+	met    int
+}
+
+// all goes from boundary to boundary until a change ends before its worker is killed.
+func (k *killings) all() {
+	k.t.Helper()
+	every := 9
+	if kills(k.t) >= 20 {
 		every = 1
 	}
-	met := 0
-	for _, change := range []struct {
-		name  string
-		start func() (string, error)
-	}{
-		{"rotate", func() (string, error) { return c.orchestrator.RotateKey(t.Context(), stage.Tenant, anna) }},
-		{"switch", func() (string, error) { return c.orchestrator.SwitchKey(t.Context(), stage.Tenant, c.other(), anna) }},
-	} {
-		for boundary := 1; ; boundary++ {
-			over := false
-			for _, moment := range []string{"before", "after"} {
-				if (2*boundary+len(moment))%every != 0 {
-					continue
-				}
-				fault := fmt.Sprintf("ChangeKey:%d:%s", boundary, moment)
-				before := c.generation()
-				if err := heir.Stop(); err != nil {
-					t.Fatal(err)
-				}
-				victim, err := c.StartFaultyWorker("victim", faulty, fault)
-				started(t, victim, err)
-				run, err := change.start()
-				if err != nil {
-					t.Fatal(err)
-				}
-				killed := c.approvedUntilKilled(victim, run)
-				if !killed {
-					over = true
-					if err := victim.Stop(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				heir, err = c.StartWorker("heir-" + strings.ReplaceAll(fault, ":", "-"))
-				started(t, heir, err)
-				if killed {
-					met++
-					c.approveIfAsked()
-				}
-				flow := c.keyChanged(run)
-				after := c.generation()
-				if flow.Err != nil || after.Generation == before.Generation {
-					t.Errorf("%s at %s: generation %d after %d, %v", change.name, fault, after.Generation, before.Generation, flow.Err)
-				}
-				c.opensByOne()
-			}
-			if over || boundary > 60 {
-				break
-			}
-		}
+	for moment, over := 0, false; !over && moment < 120; moment += every {
+		over = !k.change(fmt.Sprintf("ChangeKey:%d:%s", 1+moment/2, []string{"before", "after"}[moment%2]))
 	}
-	if met == 0 {
-		t.Fatal("no worker was killed")
+}
+
+// change makes one change, and tells whether its worker was killed on the way.
+func (k *killings) change(fault string) (killed bool) {
+	k.t.Helper()
+	before := k.generation()
+	victim, err := k.StartFaultyWorker("victim", k.faulty, fault)
+	started(k.t, victim, err)
+	run, err := k.start(k.company)
+	if err != nil {
+		k.t.Fatal(err)
 	}
-	t.Logf("killed at %d boundaries; %d generations since", met, c.generation().Generation)
-	c.run()
-	if report := c.runEnded(2, recovery); report.Run.Outcome != backup.RunComplete {
-		t.Fatalf("the run after all of that ended %s: %s", report.Run.Outcome, report.Run.Detail)
+	if killed = k.approvedUntilKilled(victim, run); killed {
+		k.met++
+	} else if err := victim.Stop(); err != nil {
+		k.t.Fatal(err)
 	}
-	c.restoredEqual(anna)
+	heir, err := k.StartWorker("heir-" + strings.ReplaceAll(fault, ":", "-"))
+	started(k.t, heir, err)
+	k.approveIfAsked()
+	flow := k.keyChanged(run)
+	if after := k.generation(); flow.Err != nil || after.Generation == before.Generation {
+		k.t.Errorf("%s: generation %d after %d, %v", fault, after.Generation, before.Generation, flow.Err)
+	}
+	k.opensByOne()
+	if err := heir.Stop(); err != nil {
+		k.t.Fatal(err)
+	}
+	return killed
 }
 
 // other is the method that the tenant does not have now.

@@ -28,7 +28,7 @@ import (
 const recovery = 4 * time.Minute
 
 // kills is how often each kill test is done; HOLDFAST_KILLS says otherwise.
-func kills(t *testing.T) int {
+func kills(t testing.TB) int {
 	n, err := strconv.Atoi(os.Getenv("HOLDFAST_KILLS"))
 	if err != nil {
 		return 2

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ const patience = 2 * time.Minute
 
 // TestScripts plays the stories in scripts/ on the built programs. A story has actors, and each is a command:
 //
-//	company      the sandbox company: its directory, its Microsoft 365, its disk. `company opens PEOPLE MESSAGES FILES` comes first.
+//	company      the sandbox company: its directory, its Microsoft 365, its disk. `company opens PEOPLE MESSAGES FILES [vault]` comes first.
 //	holdfast-dev start|stop|kill: `holdfastd dev`
 //	connector    the customer's connectors
 //	admin        the administrator's command line, as anna@acme.example unless --by says otherwise
@@ -207,11 +208,30 @@ func (w *world) describe() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(w.ts.MkAbs("acme.yaml"), text, 0o600)
+	if err := os.WriteFile(w.ts.MkAbs("acme.yaml"), text, 0o600); err != nil || w.Vault == nil {
+		return err
+	}
+	return w.describeVault()
 }
 
-// connectorActs are those of the customer's connectors: `new NAME TENANT` makes a key file NAME.key in the script's folder, and without
-// a name `start`, `stop` and `kill` mean the company's own.
+// describeVault puts what a tenant's file says of the Vault into vault.yaml, for the section key.
+func (w *world) describeVault() error {
+	file, err := w.TenantFile("../demo/acme-kms.yaml")
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	_, section, _ := strings.Cut(string(text), "  method: kms\n")
+	section, _, _ = strings.Cut(section, "\ndirectory:")
+	return os.WriteFile(w.ts.MkAbs("vault.yaml"), []byte(section), 0o600)
+}
+
+// connectorActs are those of the customer's connectors: `new NAME TENANT CONNECTOR` makes a key file NAME.key in the script's folder, `joins
+// NAME` shows the token in NAME.token and makes it so, and without a name `start`, `stop` and `kill` mean the company's own. What stands behind
+// a name is for the connector's command line.
 var connectorActs = map[string]act{
 	"new": func(w *world, args []string) error {
 		return w.NewConnectorKey(w.t.Context(), args[1], args[2], w.ts.MkAbs(args[0]+".key"))
@@ -221,7 +241,11 @@ var connectorActs = map[string]act{
 			p, err := w.StartConnector()
 			return w.play("connector", p, err)
 		}
-		p, err := w.StartConnectorOf(args[0], w.ts.MkAbs(args[0]+".key"))
+		p, err := w.StartConnectorOf(args[0], w.ts.MkAbs(args[0]+".key"), args[1:]...)
+		return w.play(args[0], p, err)
+	},
+	"joins": func(w *world, args []string) error {
+		p, err := w.StartConnectorOf(args[0], w.ts.MkAbs(args[0]+".key"), "--enroll", "@"+w.ts.MkAbs(args[0]+".token"))
 		return w.play(args[0], p, err)
 	},
 	"stop": func(w *world, args []string) error { return w.stop(named(args)) },

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite"
+
+	"github.com/holdfast-backup/holdfast/demo/stage"
 )
 
 // Somebody who got at the store's file can have it write down for him whatever passes through it, and put something else in its place. He can
@@ -71,11 +73,19 @@ var wiretapActs = map[string]act{
 				return err
 			}
 		}
-		return w.change(`DELETE FROM swap; INSERT INTO swap VALUES (?)`, answer)
+		return errors.Join(w.change(`DELETE FROM swap`), w.change(`INSERT INTO swap VALUES (?)`, answer))
 	},
 	"swaps-no-more": func(w *world, _ []string) error { return w.change(`DELETE FROM swap`) },
 	// deposits CONNECTOR KEYFILE: carries the picked share to CONNECTOR, in a deposit of his own that he signs with KEYFILE's identity.
 	"deposits": deposits,
+	// asks CONNECTOR PURPOSE GENERATION KEYFILE: asks CONNECTOR for something that reveals nothing, signed likewise.
+	"asks": func(w *world, args []string) error {
+		generation, err := strconv.ParseInt(args[2], 10, 64)
+		if err != nil {
+			return err
+		}
+		return w.forge(args[3], asked{Tenant: stage.Tenant, Holder: args[0], Purpose: args[1], Generation: generation})
+	},
 	// sql STATEMENT: anything else.
 	"sql": func(w *world, args []string) error { return w.change(args[0]) },
 }
@@ -170,37 +180,46 @@ func alters(w *world, args []string) error {
 
 // lays puts an altered request there once; what was picked may be laid as often as wanted.
 func lays(w *world, args []string) error {
-	holder, body := "", w.plunder.exchange.request
+	holder, id, body := "", w.plunder.exchange.id, w.plunder.exchange.request
 	if len(args) > 1 {
 		holder = args[1]
 	}
 	if w.plunder.altered != nil {
-		body, w.plunder.altered = w.plunder.altered, nil
+		id, body, w.plunder.altered = hexNonce(), w.plunder.altered, nil
 	}
-	return w.lay(args[0], holder, w.plunder.exchange.id, body)
+	return w.lay(args[0], holder, id, body)
 }
 
 func (w *world) lay(tenant, holder, id string, body []byte) error {
 	now := time.Now()
-	return w.change(`DELETE FROM key_request WHERE id = ?; INSERT INTO key_request (id, tenant, holder, body, created, expires, taken, answered, answer_by)
-		VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')`, id, id, tenant, holder, body, now.UnixMicro(), now.Add(time.Minute).UnixMicro())
+	if err := w.change(`DELETE FROM key_request WHERE id = ?`, id); err != nil {
+		return err
+	}
+	return w.change(`INSERT INTO key_request (id, tenant, holder, body, created, expires, taken, answered, answer_by) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')`,
+		id, tenant, holder, body, now.UnixMicro(), now.Add(time.Minute).UnixMicro())
 }
 
 func deposits(w *world, args []string) error {
-	k, err := keysIn(w.ts.MkAbs(args[1]))
+	e := w.plunder.exchange
+	return w.forge(args[1], asked{Tenant: e.tenant, Holder: args[0], Purpose: "deposit", Generation: e.asked.Generation, Check: e.asked.Check,
+		Deposit: &handover{e.asked, e.answered, w.identityOf(e)}})
+}
+
+// forge signs a request with the identity in a file and lays it before its holder.
+func (w *world) forge(keyFile string, q asked) error {
+	k, err := keysIn(w.ts.MkAbs(keyFile))
 	if err != nil {
 		return err
 	}
-	e, now := w.plunder.exchange, time.Now()
-	q := asked{Version: 1, Tenant: e.tenant, Holder: args[0], Generation: e.asked.Generation, Purpose: "deposit", WorkflowID: "key/" + e.tenant, RunID: "1",
-		Issued: now.UnixMilli(), Expires: now.Add(time.Minute).UnixMilli(), Nonce: hexNonce(), Check: e.asked.Check,
-		Deposit: &handover{e.asked, e.answered, w.identityOf(e)}, Requester: identityOf(k.identity)}
+	now := time.Now()
+	q.Version, q.WorkflowID, q.RunID, q.Nonce = 1, "key/"+q.Tenant, "1", hexNonce()
+	q.Issued, q.Expires, q.Requester = now.UnixMilli(), now.Add(time.Minute).UnixMilli(), identityOf(k.identity)
 	q.Signature = ed25519.Sign(k.identity, q.statement())
 	body, err := json.Marshal(q)
 	if err != nil {
 		return err
 	}
-	return w.lay(e.tenant, args[0], q.Nonce, body)
+	return w.lay(q.Tenant, q.Holder, q.Nonce, body)
 }
 
 // identityOf is who answered.
