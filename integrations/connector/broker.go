@@ -134,13 +134,14 @@ type reply struct {
 	ekey    []byte // of a release to this process; the caller wipes it
 }
 
-// askHolders asks for a generation of any connector that has it, but those in skip. One that says it has not is left out from then on; one
-// that does not answer is asked no more when it was named. CodeNotConnected: nobody who might have it is connected, or nobody answered.
+// askHolders asks for a generation of any connector that has it, but those in skip. One that says it cannot give it is left out from then
+// on; one that does not answer is asked no more when it was named. CodeNotConnected: nobody who might have it is connected, or nobody
+// answered. CodeSealed, CodeRevoked, CodeDestroyed: one said so, and nobody else is left to ask.
 func (b *Broker) askHolders(ctx context.Context, k backup.EKey, w wish, skip map[string]bool) (*reply, error) {
-	var err error
+	var err, refused error
 	for asks := 0; asks < maxAsks; {
 		var down error
-		if w.holder, down = b.choose(ctx, k, skip); down != nil {
+		if w.holder, down = b.choose(ctx, k, skip, refused); down != nil {
 			if backup.HasCode(err, backup.CodeNotConnected) {
 				return nil, err // who was asked did not answer, and there is nobody else
 			}
@@ -151,9 +152,12 @@ func (b *Broker) askHolders(ctx context.Context, k backup.EKey, w wish, skip map
 		switch {
 		case err == nil && got.answer.Refusal == nil:
 			return got, nil
-		case err == nil && got.answer.Refusal.Code == backup.CodeNotFound && !skip[got.answer.Connector]:
+		case err == nil && speaksForItself(got.answer.Refusal.Code) && !skip[got.answer.Connector]:
 			skip[got.answer.Connector] = true
 			err = errRefused(got.answer)
+			if !backup.HasCode(err, backup.CodeNotFound) && !backup.HasCode(refused, backup.CodeSealed) {
+				refused = err
+			}
 		case err == nil:
 			return nil, errRefused(got.answer)
 		case !worthAnotherAsk(err):
@@ -167,8 +171,18 @@ func (b *Broker) askHolders(ctx context.Context, k backup.EKey, w wish, skip map
 	return nil, err
 }
 
-// choose names whom to ask: nobody in particular when all who are connected may have the generation, else one of those who may.
-func (b *Broker) choose(ctx context.Context, k backup.EKey, skip map[string]bool) (holder string, err error) {
+// speaksForItself tells a refusal that says what the one connector has from what the customer decided.
+func speaksForItself(c backup.Code) bool {
+	switch c {
+	case backup.CodeNotFound, backup.CodeSealed, backup.CodeRevoked, backup.CodeDestroyed:
+		return true
+	}
+	return false
+}
+
+// choose names whom to ask: nobody in particular when all who are connected may have the generation, else one of those who may. When none
+// is left, what was refused stands, unless somebody who says that he holds it was not there to be asked.
+func (b *Broker) choose(ctx context.Context, k backup.EKey, skip map[string]bool, refused error) (holder string, err error) {
 	all, err := b.circle(ctx, k.Tenant)
 	if err != nil {
 		return "", err
@@ -181,10 +195,12 @@ func (b *Broker) choose(ctx context.Context, k backup.EKey, skip map[string]bool
 	if holders := able.holding(k); len(holders) > 0 {
 		able = holders // what they say of themselves may be old, so it only decides whom to ask first
 	}
-	switch len(able) {
-	case 0:
-		return "", errNobodyHolds(k, all, around)
-	case len(around):
+	switch left := all.without(skip); {
+	case len(able) == 0 && refused != nil && (len(left.holding(k)) == 0 || backup.HasCode(refused, backup.CodeSealed)):
+		return "", refused
+	case len(able) == 0:
+		return "", errNobodyHolds(k, left, around)
+	case len(able) == len(around):
 		return "", nil
 	}
 	return able[rand.N(len(able))].Name, nil

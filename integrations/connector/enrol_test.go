@@ -229,6 +229,30 @@ func TestALostAnswerIsNoRefusal(t *testing.T) {
 	}
 }
 
+// The gateway used the token up, and is gone before it can say so, until the token has expired. The key file must stay: its identity may
+// be pinned by now.
+func TestATokenThatMayHaveBeenUsedIsNotTakenForExpired(t *testing.T) {
+	r := newEnrolRig(t)
+	token := r.token("hq", 2*time.Second)
+	gateway := r.gateway
+	cutter := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		gateway.ServeHTTP(httptest.NewRecorder(), q)
+		panic(http.ErrAbortHandler)
+	}))
+	cert, err := r.ca.Issue("127.0.0.1")
+	must(t, err)
+	cutter.TLS = tlsWith(cert)
+	cutter.StartTLS()
+	t.Cleanup(cutter.Close)
+	token.Gateway = cutter.URL
+	keys := r.keyFor(token)
+	must(t, r.enroll(keys, token))
+	kept, err := r.store.Enrolment(t.Context(), "acme", "hq")
+	if must(t, err); kept.Identity != keys.Identity() {
+		t.Fatalf("%+v", kept)
+	}
+}
+
 func TestAGatewayThatIsAwayIsTriedAgain(t *testing.T) {
 	r := newEnrolRig(t)
 	token := r.token("hq", time.Hour)

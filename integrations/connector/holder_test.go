@@ -124,6 +124,49 @@ func TestAConnectorThatIsAwayIsNamed(t *testing.T) {
 	wantCode(t, b.Retire(t.Context(), r.tenant, two, r.use()), backup.CodeNotConnected)
 }
 
+// What one connector lost, or cannot reach at the moment, says nothing of the others.
+func TestARefusalOfOneConnectorIsNotThatOfAll(t *testing.T) {
+	r := newRig(t, newMemory())
+	hq, _ := r.start("hq")
+	branch, _ := r.start("branch")
+	b := r.broker()
+	_, err := hq.keys.destroy(t.Context()) // by its administrator; it has told nobody
+	must(t, err)
+	for range 5 {
+		_, err := r.release(b)
+		must(t, err)
+	}
+	branch.keys.o.Source = &vaultLike{keys: map[int][]byte{1: bytes.Clone(r.ekey)}, away: true}
+	branch.keys.k.Generations[0].ekey = nil
+	for range 5 {
+		_, err = r.release(b)
+		if e := wantCode(t, err, backup.CodeSealed); !e.Retryable { // it comes back, so the key is not gone
+			t.Fatalf("%+v", e)
+		}
+	}
+	_, err = branch.keys.destroy(t.Context())
+	wantCode(t, err, backup.CodeSealed)
+	branch.keys.o.Source = nil
+	_, err = branch.keys.destroy(t.Context())
+	must(t, err)
+	_, err = r.release(b)
+	wantCode(t, err, backup.CodeDestroyed)
+}
+
+// A connector that is away and says that it holds the key keeps it from passing for destroyed.
+func TestAKeyIsNotDestroyedWhileAHolderIsAway(t *testing.T) {
+	r := newRig(t, newMemory())
+	hq, _ := r.start("hq")
+	_, stop := r.start("branch")
+	stop()
+	_, err := hq.keys.destroy(t.Context())
+	must(t, err)
+	_, err = r.release(r.broker())
+	if e := wantCode(t, err, backup.CodeNotConnected); !strings.Contains(e.Hint, "branch") {
+		t.Fatalf("%+v", e)
+	}
+}
+
 func TestAConnectorWithAnotherKeyIsFound(t *testing.T) {
 	r := newRig(t, newMemory())
 	r.start("hq")

@@ -135,6 +135,9 @@ func OpenKeyStore(path string, o KeyStoreOptions) (*KeyStore, error) {
 	if err == nil {
 		err = k.keptWhere(o.Source, path)
 	}
+	if err == nil {
+		err = sweepSecretFile(path)
+	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -3,6 +3,7 @@ package connector
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -56,6 +57,31 @@ func TestWhatIsGivenUpIsOverwritten(t *testing.T) {
 	must(t, os.Remove(second))
 	if entries, _ := os.ReadDir(folder); len(entries) != 2 { // the key file and its lock
 		t.Fatalf("something stayed behind: %v", entries)
+	}
+}
+
+// A process that is killed before it gives a new key file its name leaves one that nobody would ever look for: every ekey is in it.
+func TestWhatAKilledProcessLeftIsOverwrittenAndRemoved(t *testing.T) {
+	folder := t.TempDir()
+	path, second := filepath.Join(folder, "connector.json"), filepath.Join(folder, "second")
+	k := storeKeyFile(t, path)
+	before := readFile(t, path)
+	left, named := temporaryOf(path, rand.Text()), temporaryOf(path, rand.Text())
+	must(t, writeSynced(left, before))
+	must(t, os.Link(left, second))
+	must(t, os.Link(path, named)) // killed right after the name was given
+	must(t, os.WriteFile(filepath.Join(folder, ".connector.json.of-somebody"), nil, 0o600))
+	s := openStore(t, path, KeyStoreOptions{})
+	if holds(readFile(t, second), k.Generations[0].ekey) {
+		t.Error("the ekey still lies there")
+	}
+	must(t, os.Remove(second))
+	if entries, _ := os.ReadDir(folder); len(entries) != 3 || !bytes.Equal(readFile(t, path), before) {
+		t.Errorf("there are %v", entries)
+	}
+	g, err := s.ekey(t.Context(), 1)
+	if must(t, err); !g.good("acme") {
+		t.Error("the key file was harmed")
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -15,7 +17,7 @@ import (
 // createSecretFile writes a file of mode 0600 that is whole or absent after a crash, and never replaces one that is there:
 // the content goes to a temporary name, is synced, and is linked to its own name, which fails with fs.ErrExist.
 func createSecretFile(path string, content []byte) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text())
+	temporary := temporaryOf(path, rand.Text())
 	if err := writeSynced(temporary, content); err != nil {
 		return err
 	}
@@ -28,7 +30,7 @@ func createSecretFile(path string, content []byte) error {
 
 // replaceSecretFile does the same for a file that may be there.
 func replaceSecretFile(path string, content []byte) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text())
+	temporary := temporaryOf(path, rand.Text())
 	if err := writeSynced(temporary, content); err != nil {
 		return err
 	}
@@ -46,15 +48,66 @@ func overwriteSecretFile(path string, content []byte) error {
 		return err
 	}
 	defer old.Close()
-	info, err := old.Stat()
-	if err != nil {
-		return err
-	}
 	if err := replaceSecretFile(path, content); err != nil {
 		return err
 	}
-	_, err = old.WriteAt(make([]byte, info.Size()), 0)
-	return errors.Join(err, old.Sync())
+	return blank(old)
+}
+
+// blank overwrites a file's bytes.
+func blank(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, info.Size()), 0)
+	return errors.Join(err, f.Sync())
+}
+
+// temporaryOf is a hidden name beside a file, for content that is not whole yet. random is of rand.Text.
+func temporaryOf(path, random string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+random)
+}
+
+// temporaryEnd is what rand.Text makes: 26 characters of base32.
+var temporaryEnd = regexp.MustCompile(`^[A-Z2-7]{26}$`)
+
+// sweepSecretFile overwrites and removes what processes that were killed left of a file under temporary names: the content may be one
+// that was given up since. Nobody may be writing the file meanwhile.
+func sweepSecretFile(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return fileError("the key file's folder could not be read", path, err)
+	}
+	for _, e := range entries {
+		end, ours := strings.CutPrefix(e.Name(), filepath.Base(temporaryOf(path, "")))
+		if !ours || !temporaryEnd.MatchString(end) || !e.Type().IsRegular() {
+			continue
+		}
+		if err := removeTemporary(path, temporaryOf(path, end)); err != nil {
+			return fileError("what a killed process left of the key file could not be removed", path, err)
+		}
+	}
+	return nil
+}
+
+// removeTemporary leaves the bytes alone when they are the file's own: a process may be killed between giving it its name and taking the
+// temporary one away.
+func removeTemporary(path, temporary string) error {
+	whole, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(temporary, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(whole, info) {
+		err = blank(f)
+	}
+	return errors.Join(err, os.Remove(temporary))
 }
 
 func writeSynced(path string, content []byte) error {
