@@ -23,6 +23,9 @@ type KeyKeeping struct {
 // not come back when its change was called off long ago.
 const changeTime = 3 * time.Minute
 
+// takeBackTime is what such an attempt may take to undo what it did all the same.
+const takeBackTime = time.Minute
+
 // PlanKey tells what the description says about the key, and which generation is active. CodeDestroyed when the key was shredded.
 func (a *KeyKeeping) PlanKey(ctx context.Context, in TenantInput) (KeyPlanResult, error) {
 	t, err := a.Tenants.Tenant(ctx, in.Tenant)
@@ -114,17 +117,30 @@ func (a *KeyKeeping) move(ctx context.Context, t backup.Tenant, from, to int) (r
 	if err != nil {
 		return time.Time{}, err
 	}
-	if err := a.Repositories.Rewrap(ctx, t, old, new); err != nil {
-		return time.Time{}, err
-	}
-	if err := a.prove(ctx, t, old, new); err != nil {
-		return time.Time{}, err
-	}
 	now, grace := time.Now(), t.Key.Grace.Or(backup.DefaultGrace)
-	if err := a.Keys.Activate(ctx, t, to, now, grace); err != nil {
-		return time.Time{}, err
+	err = a.Repositories.Rewrap(ctx, t, old, new)
+	if err == nil {
+		err = a.prove(ctx, t, old, new)
+	}
+	if err == nil {
+		err = a.Keys.Activate(ctx, t, to, now, grace)
+	}
+	if err != nil {
+		return time.Time{}, errors.Join(err, a.takeBack(ctx, t, to, old, new))
 	}
 	return now.Add(grace), nil
+}
+
+// takeBack is for an attempt that was given up for lost, and finds its change called off when it comes back: the new generation was
+// given up, nobody can ever have it again, and the passwords at hand are the last that lead back to the old one.
+func (a *KeyKeeping) takeBack(ctx context.Context, t backup.Tenant, to int, old, new string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
+	defer cancel()
+	all, err := a.Keys.Generations(ctx, t)
+	if err != nil || !slices.ContainsFunc(all, func(k backup.EKey) bool { return k.Generation == to && k.State == backup.EKeyRetired }) {
+		return nil // what is only interrupted is settled by the next attempt, or by giving it up
+	}
+	return a.Repositories.Rewrap(ctx, t, new, old)
 }
 
 // moved tells whether an earlier attempt came to its end: the activation is its last step.

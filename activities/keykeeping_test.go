@@ -373,11 +373,11 @@ func TestChangeKilledAnywhere(t *testing.T) {
 // late is a repository whose re-wrapping comes back after its change was called off.
 type late struct {
 	Repositories
-	before func()
+	before func(context.Context)
 }
 
 func (l late) Rewrap(ctx context.Context, t backup.Tenant, old, new string) error {
-	l.before()
+	l.before(ctx)
 	return l.Repositories.Rewrap(ctx, t, old, new)
 }
 
@@ -389,14 +389,14 @@ func TestALateAttemptIsTakenBack(t *testing.T) {
 			k.provision()
 			p := run[KeyChangeResult](k, (*KeyKeeping)(nil).PrepareKey, KeyChangeInput{Tenant: "acme", Method: backup.KeyByKMS})
 			var once sync.Once
-			k.work(k.keys, late{k.repositories, func() {
-				once.Do(func() { // by another worker, as a person wanted
-					k.must((&KeyKeeping{Tenants: k.store, Keys: k.keys, Connectors: k.store, Repositories: k.repositories}).drop(t.Context(), acme, p.From, p.To))
+			slow := late{k.repositories, func(ctx context.Context) {
+				once.Do(func() { // by another worker, as a person wanted, when this one has both passwords
+					k.must((&KeyKeeping{Tenants: k.store, Keys: k.keys, Connectors: k.store, Repositories: k.repositories}).drop(ctx, acme, p.From, p.To))
 				})
-			}})
-			// The password of the generation is had before.
+			}}
+			k.work(k.keys, slow)
 			if step == "proving" {
-				k.work(k.keys, blind{late{k.repositories, k.activities.Repositories.(late).before}})
+				k.work(k.keys, blind{slow})
 			}
 			if r, err := attempt[RewrapResult](k, (*KeyKeeping)(nil).RewrapRepository, RewrapInput{Tenant: "acme", From: p.From, To: p.To}); err == nil && r.Verdict.Passing {
 				t.Error("a change that was called off was made")

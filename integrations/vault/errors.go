@@ -107,6 +107,9 @@ func (s Server) refusal(doing string, resp *api.Response, e *api.ResponseError) 
 		return customer(backup.CodeDenied, message, "give the login the policy of deploy/vault that is meant for it")
 	case e.StatusCode == http.StatusNotFound && contains(saysNoNamespace), e.StatusCode == http.StatusNotFound && contains("no handler for route"):
 		return badConfig(message, "check namespace and mount; `vault secrets list` and `vault auth list` name the mounts")
+	case e.StatusCode == http.StatusNotFound && e.RawError:
+		// Not Vault's own word, so no word on whether there is such a key: a proxy's, or another server's.
+		return later(customer(backup.CodeBadResponse, message, "is this the address of a Vault? A proxy in front of it may have answered"))
 	case e.StatusCode == http.StatusNotFound:
 		return customer(backup.CodeNotFound, message, "check the path")
 	case e.StatusCode >= http.StatusInternalServerError, e.StatusCode == http.StatusPreconditionFailed:

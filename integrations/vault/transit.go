@@ -258,6 +258,27 @@ func (t *Transit) Retire(ctx context.Context, tenant backup.Tenant, k backup.EKe
 	return e.forget(ctx, version+1)
 }
 
+// Spares refuses to retire a generation when the one that is kept was not wrapped by a newer version: both would become undecipherable.
+// It happens when the workers' clocks differ (see prepareVersion), or when a person changes versions by hand.
+func (t *Transit) Spares(old, kept backup.EKey) error {
+	if old.Wrapped == "" || old.State == backup.EKeyPending || kept.Wrapped == "" {
+		return nil
+	}
+	last, err := versionOf(old.Wrapped)
+	if err != nil {
+		return err
+	}
+	version, err := versionOf(kept.Wrapped)
+	if err != nil || version > last {
+		return err
+	}
+	hint := "wrap it anew first: holdfast key rotate " + kept.Tenant + " --rewrap-only"
+	if kept.State == backup.EKeyPending {
+		hint = "finish or abort the change of the key first"
+	}
+	return customer(backup.CodeNotAllowed, fmt.Sprintf("generation %d is wrapped by version %d of the transit key, which retiring generation %d would delete", kept.Generation, version, old.Generation), hint)
+}
+
 // Destroy deletes the tenant's transit key, and with it every generation there ever was. What may be gone later by itself is returned as
 // an error; a refusal is a proof that is not OK.
 func (t *Transit) Destroy(ctx context.Context, tenant backup.Tenant, ks []backup.EKey, _ backup.KeyUse) ([]backup.KeyProof, error) {

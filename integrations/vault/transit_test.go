@@ -3,9 +3,13 @@ package vault
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -90,6 +94,48 @@ func TestRetireTheNewest(t *testing.T) {
 	}
 	_, err := v.Release(t.Context(), tenant, k, backup.KeyUse{})
 	wantCode(t, err, backup.CodeRevoked, false)
+}
+
+// Of two generations that one version wraps, or the wrong one of two, the older is not retired before the newer was wrapped anew: it would
+// take that along. So it is when a worker's clock was wrong, or a re-wrapping came in between.
+func TestRetireSparesWhatIsInUse(t *testing.T) {
+	r := newRig(t)
+	v, tenant := r.transit(), r.tenant("acme")
+	old := create(t, v, tenant, 1)
+	late := pending(tenant, 2)
+	late.Created = time.Now().Add(-time.Hour) // by a clock that is an hour late
+	used, err := v.Create(t.Context(), tenant, late, backup.KeyUse{})
+	if err != nil || !strings.HasPrefix(used.Wrapped, "vault:v1:") {
+		t.Fatalf("%.12s… %v", used.Wrapped, err)
+	}
+	key := release(t, v, tenant, used)
+	old.State, used.State = backup.EKeyRetiring, backup.EKeyActive
+	if e := wantCode(t, v.Spares(old, used), backup.CodeNotAllowed, false); !strings.Contains(e.Hint, "--rewrap-only") {
+		t.Errorf("the hint is %q", e.Hint)
+	}
+	if used, err = v.Rewrap(t.Context(), tenant, used, backup.KeyUse{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(v.Spares(old, used), v.Retire(t.Context(), tenant, old, backup.KeyUse{})); err != nil {
+		t.Fatal(err)
+	}
+	if got := release(t, v, tenant, used); !bytes.Equal(got, key) {
+		t.Error("it is another key now")
+	}
+	wantCode(t, v.Spares(used, old), backup.CodeNotAllowed, false)
+	old.State = backup.EKeyPending // which Retire leaves to the server
+	if err := v.Spares(old, used); err != nil {
+		t.Error(err)
+	}
+}
+
+// That there is nothing at an address is no word of a Vault, and nothing about its keys.
+func TestAForeignNotFoundIsNoAbsence(t *testing.T) {
+	server := Server{Address: "https://vault.example"}
+	for raw, code := range map[bool]backup.Code{true: backup.CodeBadResponse, false: backup.CodeNotFound} {
+		err := server.refusal("get transit/keys/t-acme", nil, &api.ResponseError{StatusCode: http.StatusNotFound, RawError: raw})
+		wantCode(t, err, code, raw)
+	}
 }
 
 // Giving up a change leaves the active generation alone, though the pending one is newer.

@@ -126,9 +126,36 @@ func (c *Custodian) Retire(ctx context.Context, t backup.Tenant, generation int,
 	if err != nil {
 		return err
 	}
+	if err := all.spared(h, k); err != nil {
+		return err
+	}
 	use.Tenant, use.Generation, use.Purpose = t.ID, generation, backup.PurposeRetire
-	if err := h.Retire(ctx, t, k, use); err != nil {
+	if err := h.Retire(ctx, t, k, use); err != nil && !all.leftBehind(k, err) {
 		return err
 	}
 	return c.o.Records.EndEKey(ctx, t.ID, generation, backup.EKeyRetired, c.o.Clock())
+}
+
+// spared refuses to retire what would take the key in use, or the one that is to follow it, along: nothing brings them back.
+func (g generations) spared(h Holder, old backup.EKey) error {
+	s, ok := h.(Sparing)
+	if !ok {
+		return nil
+	}
+	for _, k := range g {
+		if k.Generation == old.Generation || k.Method != old.Method || k.State != backup.EKeyActive && k.State != backup.EKeyPending {
+			continue
+		}
+		if err := s.Spares(old, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftBehind tells a generation that its holders keep because it is the newest they have, while the key in use is had by another method
+// since: it opens nothing any more, no newer one will ever let them drop it, and nobody is given it once it is retired here.
+func (g generations) leftBehind(k backup.EKey, err error) bool {
+	active, ok := g.inState(backup.EKeyActive)
+	return ok && active.Method != k.Method && k.State == backup.EKeyRetiring && backup.HasCode(err, backup.CodeNotAllowed)
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/custody"
 )
 
 // A tenant's key begins, is used, is replaced by one of the other method, and the old one goes.
@@ -241,6 +243,64 @@ func TestPrepareFindsAnUnfinishedChange(t *testing.T) {
 	_, to, err = d.Prepare(t.Context(), d.tenant, backup.KeyByConnector, d.use(backup.PurposeCreate, 0))
 	if err != nil || to.Generation != 3 || to.Method != backup.KeyByConnector {
 		t.Errorf("prepared %+v, %v", to, err)
+	}
+}
+
+// A connector keeps the newest generation that it holds, whoever asks. After a switch that one is retired all the same.
+func TestASwitchAwayFromConnectorsComesToItsEnd(t *testing.T) {
+	d := newDesk(t)
+	d.begin()
+	d.connector.retire = &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer}
+	_, _, err := d.Prepare(t.Context(), d.tenant, "", d.use(backup.PurposeCreate, 0))
+	d.must(err)
+	d.obtain(backup.PurposeRotate, 2).Close()
+	d.must(d.Activate(t.Context(), d.tenant, 2, d.now, time.Hour))
+	d.wants("a connector that did not get the new generation yet", d.Retire(t.Context(), d.tenant, 1, d.use(backup.PurposeRetire, 1)), backup.CodeNotAllowed)
+
+	_, _, err = d.Prepare(t.Context(), d.tenant, backup.KeyByKMS, d.use(backup.PurposeCreate, 0))
+	d.must(err)
+	d.obtain(backup.PurposeRotate, 3).Close()
+	d.wants("while the key is had by connectors", d.Retire(t.Context(), d.tenant, 1, d.use(backup.PurposeRetire, 1)), backup.CodeNotAllowed)
+	d.must(d.Activate(t.Context(), d.tenant, 3, d.now, time.Hour))
+	for n := 1; n <= 2; n++ {
+		d.must(d.Retire(t.Context(), d.tenant, n, d.use(backup.PurposeRetire, n)))
+		_, err = d.Obtain(t.Context(), d.tenant, d.use(backup.PurposeRestore, n))
+		d.wants("what connectors keep", err, backup.CodeRevoked)
+	}
+}
+
+// sparing is a holder that would take generations along.
+type sparing struct{ *vaultlike }
+
+func (s sparing) Spares(old, kept backup.EKey) error {
+	return s.note(fmt.Sprint("spares ", old.Generation), kept.Generation)
+}
+
+// Nothing is retired that would take the key in use along, and the holder is not even asked to.
+func TestRetiringSparesTheKeyInUse(t *testing.T) {
+	d := newDesk(t)
+	kms := sparing{d.kms}
+	d.Custodian = custody.New(custody.Options{Records: d.books, Receipts: d.books, Signer: d.signer, Clock: func() time.Time { return d.now },
+		Holders: map[backup.KeyMethod]custody.Holder{backup.KeyByConnector: d.connector, backup.KeyByKMS: kms}})
+	d.tenant.Key.Method = backup.KeyByKMS
+	d.begin()
+	for n := 2; n <= 3; n++ {
+		_, _, err := d.Prepare(t.Context(), d.tenant, "", d.use(backup.PurposeCreate, 0))
+		d.must(err)
+		d.obtain(backup.PurposeRotate, n).Close()
+		d.must(d.Activate(t.Context(), d.tenant, n, d.now, time.Hour))
+	}
+	_, _, err := d.Prepare(t.Context(), d.tenant, "", d.use(backup.PurposeCreate, 0))
+	d.must(err)
+	d.kms.asked, d.kms.err = nil, &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer}
+	d.wants("retired", d.Retire(t.Context(), d.tenant, 1, d.use(backup.PurposeRetire, 1)), backup.CodeNotAllowed)
+	if d.state(1) != backup.EKeyRetiring || !slices.Equal(d.kms.asked, []string{"spares 1 3"}) {
+		t.Errorf("it is %s, asked %v", d.state(1), d.kms.asked)
+	}
+	d.kms.asked, d.kms.err = nil, nil
+	d.must(d.Retire(t.Context(), d.tenant, 1, d.use(backup.PurposeRetire, 1)))
+	if !slices.Equal(d.kms.asked, []string{"spares 1 3", "spares 1 4", "retire 1"}) {
+		t.Errorf("asked %v", d.kms.asked)
 	}
 }
 

@@ -29,6 +29,12 @@ type Holder interface {
 	Destroy(ctx context.Context, t backup.Tenant, ks []backup.EKey, use backup.KeyUse) ([]backup.KeyProof, error)
 }
 
+// Sparing is a Holder that ends older generations together with the one that retires.
+type Sparing interface {
+	// Spares returns nil when kept can still be had once old was retired, and otherwise what to do first.
+	Spares(old, kept backup.EKey) error
+}
+
 // Records is what custody needs of the store.
 type Records interface {
 	// EKeys lists a tenant's generations, oldest first.

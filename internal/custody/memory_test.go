@@ -115,8 +115,10 @@ type vaultlike struct {
 	check bool // Create tells the check key, as connectors do; otherwise it gives a Wrapped
 	keys  map[int][]byte
 	err   error // of every call
-	asked []string
-	gave  [][]byte // what was released, as the very slices
+	// retire is what retiring ends with.
+	retire error
+	asked  []string
+	gave   [][]byte // what was released, as the very slices
 }
 
 func (h *vaultlike) note(what string, generation int) error {
@@ -167,8 +169,8 @@ func (h *vaultlike) Rewrap(_ context.Context, _ backup.Tenant, k backup.EKey, _ 
 }
 
 func (h *vaultlike) Retire(_ context.Context, _ backup.Tenant, k backup.EKey, _ backup.KeyUse) error {
-	if err := h.note("retire", k.Generation); err != nil {
-		return err
+	if err := h.note("retire", k.Generation); err != nil || h.retire != nil {
+		return errors.Join(err, h.retire)
 	}
 	delete(h.keys, k.Generation)
 	return nil
