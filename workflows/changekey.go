@@ -136,7 +136,7 @@ func (c *keyChange) change(ctx workflow.Context) error {
 func (c *keyChange) prepare(ctx workflow.Context) (err error) {
 	if c.in.Resume == nil && !c.scheduled(ctx) {
 		asker := activities.AdministratorInput{Tenant: c.in.Tenant, RequestedBy: c.in.RequestedBy}
-		if err := c.board.mayAdminister(ctx, "May "+c.in.RequestedBy+" change the key?", asker); err != nil {
+		if err := c.board.mayAdminister(ctx, bookkeeping, "May "+c.in.RequestedBy+" change the key?", asker); err != nil {
 			return err
 		}
 	}

@@ -74,7 +74,7 @@ func (e *enrolling) run(ctx workflow.Context) (*EnrollConnectorResult, error) {
 func (e *enrolling) admit(ctx workflow.Context) error {
 	if e.in.Resume == nil {
 		asker := activities.AdministratorInput{Tenant: e.in.Tenant, RequestedBy: e.in.RequestedBy}
-		if err := e.board.mayAdminister(ctx, "May "+e.in.RequestedBy+" enroll a connector?", asker); err != nil {
+		if err := e.board.mayAdminister(ctx, bookkeeping, "May "+e.in.RequestedBy+" enroll a connector?", asker); err != nil {
 			return err
 		}
 	}

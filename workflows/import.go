@@ -87,7 +87,7 @@ func (i *importing) authorize(ctx workflow.Context) error {
 		return nil
 	}
 	asker := activities.AdministratorInput{Tenant: i.in.Tenant, RequestedBy: i.in.RequestedBy}
-	return i.board.mayAdminister(ctx, "May "+i.in.RequestedBy+" import?", asker)
+	return i.board.mayAdminister(ctx, bookkeeping, "May "+i.in.RequestedBy+" import?", asker)
 }
 
 // read stages the listing. An error is never an absence: whatever was read before it is not the directory.

@@ -222,7 +222,7 @@ func (o *onboarding) checkApply(_ workflow.Context, in ApplyInput) error {
 // apply replaces the description, for somebody who may, and looks again at what waits, here and in the child that waits for this workflow.
 func (o *onboarding) apply(ctx workflow.Context, in ApplyInput) error {
 	t := in.Tenant
-	if err := o.board.mayAdminister(ctx, "May "+in.By+" apply?", o.asker(in.By, &t)); err != nil {
+	if err := o.board.mayAdminister(ctx, answering, "May "+in.By+" apply?", o.asker(in.By, &t)); err != nil {
 		return err
 	}
 	if err := o.saveAs(ctx, answering, t); err != nil {

@@ -13,7 +13,7 @@ import (
 func Restore(ctx workflow.Context, in RestoreInput) (*RestoreResult, error) {
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("### Restoring %s of %s\n\nInto %s, asked for by %s.\n", in.Service, plain(in.Account), plain(in.To), plain(in.RequestedBy)))
 	asker := activities.AdministratorInput{Tenant: in.Tenant, RequestedBy: in.RequestedBy}
-	if err := (speaker{in.Tenant}).mayAdminister(ctx, "May "+in.RequestedBy+" restore?", asker); err != nil {
+	if err := (speaker{in.Tenant}).mayAdminister(ctx, bookkeeping, "May "+in.RequestedBy+" restore?", asker); err != nil {
 		return nil, err
 	}
 	calls := calling(ctx, restoring, in.Tenant, fmt.Sprintf("Restore %s of %s", in.Service, in.Account))

@@ -80,7 +80,7 @@ func (s *shredding) mayAsk(ctx workflow.Context) error {
 		return nil
 	}
 	asker := activities.AdministratorInput{Tenant: s.in.Tenant, RequestedBy: s.in.RequestedBy}
-	if err := s.board.mayAdminister(ctx, "May "+s.in.RequestedBy+" ask for the key's destruction?", asker); err != nil {
+	if err := s.board.mayAdminister(ctx, bookkeeping, "May "+s.in.RequestedBy+" ask for the key's destruction?", asker); err != nil {
 		return err
 	}
 	plan, err := s.board.plan(ctx)

@@ -69,9 +69,9 @@ func (s speaker) probe(o workflow.ActivityOptions, summary string, activity, in 
 	}
 }
 
-// mayAdminister refuses who may not administer the tenant, while the person waits for the answer.
-func (s speaker) mayAdminister(ctx workflow.Context, summary string, asker activities.AdministratorInput) error {
-	may, err := s.probe(answering, summary, (*activities.Tenancy)(nil).CheckAdministrator, asker)(ctx)
+// mayAdminister refuses who may not administer the tenant. Where a person waits for the answer it is given soon; a flow outlasts the store.
+func (s speaker) mayAdminister(ctx workflow.Context, o workflow.ActivityOptions, summary string, asker activities.AdministratorInput) error {
+	may, err := s.probe(o, summary, (*activities.Tenancy)(nil).CheckAdministrator, asker)(ctx)
 	switch {
 	case err != nil:
 		return err
