@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/holdfast-backup/holdfast/integrations/connector"
+	"github.com/holdfast-backup/holdfast/integrations/vault"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -123,21 +124,31 @@ func openKeyStore(path string, p connector.Protector) (*connector.KeyStore, erro
 	return connector.OpenKeyStore(path, connector.KeyStoreOptions{Protector: p, SourceFor: ekeySource})
 }
 
-// ekeySource reaches ekeys in the customer's own Vault, which VAULT_ADDR and what goes with it name. The connector reads them there; they
-// are put and removed by whoever keeps that Vault.
+// ekeySource keeps ekeys in the customer's own Vault, which VAULT_ADDR and what goes with it name.
 func ekeySource(pattern string) (connector.EKeySource, error) {
-	return ekeySourceBy(pattern, resolveSecret)
+	own, err := ownVault()
+	if err != nil {
+		return nil, err
+	}
+	return ekeySourceIn(vault.Writer{Reader: own}, pattern)
 }
 
-// ekeySourceBy tells a secret that is not there from a Vault that cannot be used.
-func ekeySourceBy(pattern string, read func(context.Context, backup.SecretRef) ([]byte, error)) (connector.EKeySource, error) {
-	return connector.NewEKeySource(pattern, connector.Vault{Get: func(ctx context.Context, ref backup.SecretRef) ([]byte, error) {
-		secret, err := read(ctx, ref)
-		if errors.Is(err, &backup.Error{Code: backup.CodeNotFound}) {
-			return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no secret " + string(ref), Hint: backup.AsError(err).Hint}
-		}
-		return secret, err
-	}})
+// ekeySourceIn tells a secret that is not there from a Vault that cannot be used.
+func ekeySourceIn(v vault.Writer, pattern string) (connector.EKeySource, error) {
+	name := func(ref backup.SecretRef) string { return strings.TrimPrefix(string(ref), "vault:") }
+	return connector.NewEKeySource(pattern, connector.Vault{
+		Get: func(ctx context.Context, ref backup.SecretRef) ([]byte, error) {
+			secret, err := v.Read(ctx, name(ref))
+			if errors.Is(err, &backup.Error{Code: backup.CodeNotFound}) {
+				return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no secret " + string(ref), Hint: backup.AsError(err).Hint}
+			}
+			return secret, err
+		},
+		Put: func(ctx context.Context, ref backup.SecretRef, value []byte) error {
+			return v.Put(ctx, name(ref), value)
+		},
+		Remove: func(ctx context.Context, ref backup.SecretRef) error { return v.Remove(ctx, name(ref)) },
+	})
 }
 
 // tellStatus logs the status line until stop is called.

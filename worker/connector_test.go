@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -302,55 +301,5 @@ func TestAKeyFileTravelsByCopyAndByShares(t *testing.T) {
 	check(t, os.Chmod(at("pass"), 0o644))
 	if _, err := runCommand(t, "connector", "pin", "--key-file", at("c.key"), "--passphrase-file", at("pass")); err == nil || !strings.Contains(err.Error(), "read by others") {
 		t.Fatal(err)
-	}
-}
-
-// The ekey stays in the customer's own Vault: the connector reads it there, and says who has to put or remove it.
-func TestAnEKeyInTheCustomersVault(t *testing.T) {
-	s := startKeyServer(t)
-	t.Setenv("VAULT_TOKEN", s.RootToken)
-	own, err := newOwnVault(func(name string) string {
-		return map[string]string{"VAULT_ADDR": s.Address, "VAULT_CACERT": s.CAFile, "VAULT_TOKEN": s.RootToken}[name]
-	})
-	check(t, err)
-	t.Cleanup(func() { _ = own.Close() })
-	source, err := ekeySourceBy("vault:secret/holdfast/ekey-{generation}#ekey", func(ctx context.Context, ref backup.SecretRef) ([]byte, error) {
-		return own.Read(ctx, strings.TrimPrefix(string(ref), "vault:"))
-	})
-	check(t, err)
-	ekey, other := make([]byte, backup.EKeySize), make([]byte, backup.EKeySize)
-	_, _ = rand.Read(ekey)
-	if _, err := source.EKey(t.Context(), 1); !backup.HasCode(err, backup.CodeNotFound) {
-		t.Fatal(err)
-	}
-	if err := source.Keep(t.Context(), 1, ekey); !backup.HasCode(err, backup.CodeNotAllowed) {
-		t.Fatal(err)
-	}
-	put := func(text string) {
-		t.Helper()
-		check(t, s.Put(t.Context(), "secret/data/holdfast/ekey-1", map[string]any{"data": map[string]any{"ekey": text}}, nil))
-	}
-	put(base64.StdEncoding.EncodeToString(ekey) + "\n")
-	if got, err := source.EKey(t.Context(), 1); err != nil || !bytes.Equal(got, ekey) {
-		t.Fatal(err)
-	}
-	check(t, source.Keep(t.Context(), 1, ekey))
-	if err := source.Keep(t.Context(), 1, other); !backup.HasCode(err, backup.CodeWrongKey) {
-		t.Fatal(err)
-	}
-	if err := source.Forget(t.Context(), 1); !backup.HasCode(err, backup.CodeNotAllowed) {
-		t.Fatal(err)
-	}
-	check(t, source.Forget(t.Context(), 2))
-	put("too short")
-	if _, err := source.EKey(t.Context(), 1); !backup.HasCode(err, backup.CodeBadConfig) || strings.Contains(err.Error(), "too short") {
-		t.Fatal(err)
-	}
-	s.Stop()
-	if _, err := source.EKey(t.Context(), 2); err == nil || backup.HasCode(err, backup.CodeNotFound) {
-		t.Fatalf("a Vault that is away counts as one without the secret: %v", err)
-	}
-	if err := source.Forget(t.Context(), 2); err == nil {
-		t.Fatal("a Vault that is away counts as one without the secret")
 	}
 }

@@ -36,9 +36,9 @@ func (r *Reader) Close() error {
 // Read returns one field of the newest version of a secret. The caller wipes it. Errors are those of Transit, and CodeBadConfig for a
 // path without a field, a secret that is not there or was deleted, or a field that is not there or not text.
 func (r *Reader) Read(ctx context.Context, reference string) ([]byte, error) {
-	path, field, ok := strings.Cut(reference, "#")
-	if !ok || field == "" || !goodPath(path) {
-		return nil, badConfig("the secret "+excerpt(reference)+" is not named by path#field", "for example vault:secret/holdfast/ldap#password")
+	path, field, err := parseReference(reference)
+	if err != nil {
+		return nil, err
 	}
 	mount, version, err := r.engineOf(ctx, path)
 	if err != nil {
@@ -54,6 +54,14 @@ func (r *Reader) Read(ctx context.Context, reference string) ([]byte, error) {
 		return nil, err
 	}
 	return fields.take(path, field)
+}
+
+func parseReference(reference string) (path, field string, err error) {
+	path, field, ok := strings.Cut(reference, "#")
+	if !ok || field == "" || !goodPath(path) {
+		return "", "", badConfig("the secret "+excerpt(reference)+" is not named by path#field", "for example vault:secret/holdfast/ldap#password")
+	}
+	return path, field, nil
 }
 
 // engineOf asks which engine serves a path. A server that does not tell is taken at its word: the path is then the one of the API.

@@ -116,11 +116,17 @@ func (r *rig) atEnd(paths ...string) {
 // policy writes a shipped policy; only the mount's name is ours where the server is not.
 func (r *rig) policy(name string) {
 	r.t.Helper()
+	r.policyAt(name, `"transit/`, `"`+r.mount+"/")
+}
+
+// policyAt writes one with another mount in it.
+func (r *rig) policyAt(name, mount, ours string) {
+	r.t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "vault", name+".hcl"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	policy := strings.ReplaceAll(string(text), `"transit/`, `"`+r.mount+"/")
+	policy := strings.ReplaceAll(string(text), mount, ours)
 	r.write("sys/policies/acl/"+r.prefix+name, map[string]any{"policy": policy})
 	r.atEnd("sys/policies/acl/" + r.prefix + name)
 }
