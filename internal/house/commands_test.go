@@ -68,7 +68,7 @@ func writtenCommands(t *testing.T) []command {
 
 // inText finds `holdfastd gateway --state x`, and `docker compose run ... worker identity`, which is holdfastd, too. A command ends
 // with its line, its backtick, a pipe or a comment.
-var inText = regexp.MustCompile("(?:^|[\\s`(]|/usr/local/bin/)(holdfastd?|run --rm -T --no-deps (?:-v \\S+ )*(?:worker|gateway|connector)) ([a-z][^\n|`#)>]*)")
+var inText = regexp.MustCompile("(?:^|[\\s`(]|/usr/local/bin/)(holdfastd?|run --rm -T --no-deps (?:-v \\S+ )*(?:worker|gateway|connector)) ([a-z][^\n|`#)<>]*)")
 
 func commandsIn(text string) []command {
 	var found []command
