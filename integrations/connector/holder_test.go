@@ -397,6 +397,24 @@ func TestAShareGoesToTheNamedConnectorOnly(t *testing.T) {
 	}
 }
 
+// Who may not be given the ekey may not make it for the others, either: he would know it.
+func TestAKeyIsTakenFromThoseOnlyWhomThePolicyLists(t *testing.T) {
+	d := newDeposit(t)
+	a := d.r.agent(d.branch, t.TempDir())
+	defer a.Close()
+	stranger, err := NewIdentity()
+	must(t, err)
+	must(t, a.SetPolicy(&Policy{ShareWith: []string{stranger.Public()}}))
+	word := a.decide(t.Context(), d.request())
+	if word.Refusal == nil || word.Refusal.Code != backup.CodeDenied || !strings.Contains(word.Refusal.Reason, "shareWith") || len(a.keys.Holds()) != 0 {
+		t.Fatalf("taken from somebody else: %+v, holds %+v", word, a.keys.Holds())
+	}
+	must(t, a.SetPolicy(&Policy{ShareWith: []string{stranger.Public(), d.hq.Identity()}}))
+	if word := a.decide(t.Context(), d.request()); word.Proof == nil {
+		t.Fatalf("refused, though the sender is listed: %+v", word.Refusal)
+	}
+}
+
 func TestEveryAlteredFieldOfADepositIsRefused(t *testing.T) {
 	d := newDeposit(t)
 	a := d.r.agent(d.branch, t.TempDir())

@@ -39,7 +39,9 @@ type Policy struct {
 	ReleasesPerHour int `yaml:"releasesPerHour"`
 	// Tenants whose requests are served. Default: the connector's own, and it never serves another.
 	Tenants []string `yaml:"tenants"`
-	// ShareWith are the public identities of the connectors that may be given the ekey. Default: whoever a pinned worker names.
+	// ShareWith are the public identities of the connectors that the ekey is shared with, either way: they may be given it, and a new
+	// generation is taken from no other. Whoever can write into Holdfast's store could otherwise pin a connector of his own, and have the
+	// next generation made there. Default: whoever a pinned worker names.
 	ShareWith []string `yaml:"shareWith"`
 }
 
@@ -194,6 +196,8 @@ func (p *Policy) refuses(r Request, now time.Time) *Refusal {
 		return denied(fmt.Sprintf("the connector's policy does not allow the purpose %s; to allow it, list it under purposes in the policy file", r.Purpose))
 	case r.Purpose == backup.PurposeShare && len(p.ShareWith) > 0 && !slices.Contains(p.ShareWith, r.To.Identity):
 		return denied("the connector's policy does not list this connector's identity under shareWith")
+	case r.Purpose == backup.PurposeDeposit && len(p.ShareWith) > 0 && !slices.Contains(p.ShareWith, r.Deposit.Sender):
+		return denied("the connector's policy does not list the sender's identity under shareWith")
 	case r.seals() && !p.Hours.open(now):
 		return denied("the connector's policy lets no ekey out at this hour")
 	}
