@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -66,12 +67,15 @@ type EKey struct {
 
 // KeyRelease is a plain ekey on its way from a holder to the lease that will own it.
 type KeyRelease struct {
-	EKey   []byte // EKeySize bytes; whoever has the release wipes them
+	EKey   []byte `json:"-"` // EKeySize bytes; whoever has the release wipes them
 	Holder string // "connector hq", "vault"
 	// Requester is who asked (a worker identity's short form), Nonce what tells this release from every other.
 	Requester, Nonce string
 	At, Until        time.Time
 }
+
+// Format keeps the key out of whatever is printed, with any verb.
+func (r KeyRelease) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "key released by %s", r.Holder) }
 
 // KeyProof is what one holder of a generation said when it was asked to prove that it holds it, or to destroy it.
 type KeyProof struct {
@@ -163,6 +167,9 @@ func NewLease(key []byte, generation int, receipt int64) (*Lease, error) {
 	}
 	return &Lease{key: key, Generation: generation, Receipt: receipt}, nil
 }
+
+// Format keeps the key out of whatever is printed, with any verb.
+func (l *Lease) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "lease of generation %d", l.Generation) }
 
 // RepositoryPassword derives the password of a tenant's repository: hex of HKDF-SHA256 (RFC 5869)
 // over the ekey, bound to tenant and repository id. 64 characters.

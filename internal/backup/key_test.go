@@ -2,6 +2,8 @@ package backup
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"testing"
 )
 
@@ -27,6 +29,29 @@ func TestRepositoryPassword(t *testing.T) {
 	for _, other := range []string{password(2, "acme", "acme"), password(1, "acme", "other"), password(1, "other", "acme"), password(1, "acmea", "cme")} {
 		if other == golden {
 			t.Error("another key, tenant or repository gives the same password")
+		}
+	}
+}
+
+// A key is not printed by mistake: neither by a verb nor by whoever logs a value as JSON.
+func TestNoKeyIsPrinted(t *testing.T) {
+	key := bytes.Repeat([]byte("K"), EKeySize)
+	l, err := NewLease(key, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := KeyRelease{EKey: key, Holder: "vault"}
+	text, err := json.Marshal([]any{release, l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		text = fmt.Appendf(text, format+format, release, l)
+		text = fmt.Appendf(text, format, &release)
+	}
+	for _, form := range []string{"KKK", "75 75", "75, 75", "4b4b", "0x4b", "S0tL"} {
+		if bytes.Contains(text, []byte(form)) {
+			t.Errorf("%s is in %s", form, text)
 		}
 	}
 }
