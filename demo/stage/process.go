@@ -120,9 +120,9 @@ func (s *Stage) StartConnector() (*Process, error) {
 	return s.StartConnectorOf("connector", s.ConnectorKey())
 }
 
-// StartConnectorOf starts a connector with another key file. Its log has the name.
-func (s *Stage) StartConnectorOf(name, keyFile string) (*Process, error) {
-	return s.start(name, nil, "connector", "--key-file", keyFile)
+// StartConnectorOf starts a connector with another key file, and more arguments. Its log has the name.
+func (s *Stage) StartConnectorOf(name, keyFile string, more ...string) (*Process, error) {
+	return s.start(name, nil, append([]string{"connector", "--key-file", keyFile}, more...)...)
 }
 
 // EnrollConnector asks for a token, as an administrator does, and starts a connector with it that makes its own key file.
