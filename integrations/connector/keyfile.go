@@ -115,7 +115,8 @@ func (k *KeyFile) encode() ([]byte, error) {
 		return nil, errors.New("the recipient key could not be encoded")
 	}
 	f := keyFileForm{
-		Version: keyFileVersion, Connector: k.Connector, Tenant: k.Tenant, Identity: k.identity.private.Seed(), Recipient: recipient,
+		Version: keyFileVersion, Connector: k.Connector, Tenant: k.Tenant, Identity: k.identity.private.Seed(),
+		Recipient:   slices.Clone(recipient), // what Bytes returns is the key's own seed, and the form is wiped
 		Generations: []generationForm{}, Ended: k.Ended, Workers: k.Workers, Gateway: k.Gateway, GatewayCA: string(k.GatewayCA),
 		EKeySource: k.EKeySource,
 	}

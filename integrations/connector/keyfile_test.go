@@ -203,3 +203,20 @@ func TestAnIdentityPrintsAsItsPublicHalf(t *testing.T) {
 		}
 	}
 }
+
+// However often a key file is written, it is the same: what is wiped after writing is not the connector's own.
+func TestWritingLeavesTheKeysAsTheyAre(t *testing.T) {
+	k := storeKeyFile(t, filepath.Join(t.TempDir(), "connector.json"))
+	first, err := k.encode()
+	must(t, err)
+	second, err := k.encode()
+	must(t, err)
+	if !bytes.Equal(first, second) {
+		t.Error("the second writing differs from the first")
+	}
+	again, err := parseKeyFile(second)
+	must(t, err)
+	if !bytes.Equal(again.Address(), k.Address()) {
+		t.Error("the recipient key is another one")
+	}
+}
