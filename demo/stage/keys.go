@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	_ "modernc.org/sqlite" // the store's driver
 
@@ -151,6 +152,9 @@ func (s *Stage) unwrapped(ctx context.Context) ([]generation, error) {
 			return nil, err
 		}
 		ekey, err := s.unwrap(ctx, number, wrapped)
+		if err != nil && strings.Contains(err.Error(), "disallowed by policy (too old)") {
+			continue // it is being retired: not even the customer has it any more
+		}
 		if err != nil {
 			return nil, err
 		}
