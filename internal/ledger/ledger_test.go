@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,6 +60,33 @@ func newRig(t testing.TB) *rig {
 	if err := r.store.SaveTenant(t.Context(), backup.Tenant{ID: acme, Name: "Acme"}); err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// forty is the file of a store with forty receipts, appended one by one as newRig's fill does: it is filled once for all that begin with it.
+var forty struct {
+	once sync.Once
+	file []byte
+}
+
+func newRigOfForty(t testing.TB) *rig {
+	t.Helper()
+	forty.once.Do(func() {
+		r := newRig(t)
+		r.fill(40)
+		err := r.store.Close()
+		if err == nil {
+			forty.file, err = os.ReadFile(r.path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "holdfast.db"), worker: newSigner("worker")}
+	if err := os.WriteFile(r.path, forty.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
 	return r
 }
 
@@ -226,8 +255,7 @@ func TestEveryTamperingIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.fill(40)
+			r := newRigOfForty(t)
 			r.tamper(c.sql...)
 			report := r.verify(nil)
 			if have := kinds(report); !slices.Equal(have, c.want) || report.Head != nil {
@@ -242,8 +270,7 @@ func TestEveryTamperingIsNamed(t *testing.T) {
 
 // A log that lost its end together with the newest head is whole for anybody who never saw it longer.
 func TestTruncationIsFoundByWhoSawMore(t *testing.T) {
-	r := newRig(t)
-	r.fill(40)
+	r := newRigOfForty(t)
 	seen := r.verify(nil).Head
 	r.tamper(`DELETE FROM receipt WHERE number > 35`,
 		`UPDATE receipt_log SET size = 35, head = (SELECT head FROM receipt WHERE number = 35), tree = NULL`)
@@ -257,8 +284,7 @@ func TestTruncationIsFoundByWhoSawMore(t *testing.T) {
 
 // A store that was put back from a copy goes on as another log; whoever verified the one that was lost is told.
 func TestAnotherHistoryIsFound(t *testing.T) {
-	r := newRig(t)
-	r.fill(40)
+	r := newRigOfForty(t)
 	seen := r.verify(nil).Head
 	other := newRig(t)
 	log := ledger.New(other.store, other.worker)
@@ -279,8 +305,7 @@ func TestAnotherHistoryIsFound(t *testing.T) {
 
 // A worker that forgot what came before signs a head that does not continue it.
 func TestForkIsFound(t *testing.T) {
-	r := newRig(t)
-	r.fill(40)
+	r := newRigOfForty(t)
 	other := newRig(t)
 	log := ledger.New(other.store, other.worker)
 	for i := range 40 {
@@ -424,17 +449,83 @@ func TestOnlyTheWholeLogIsRight(t *testing.T) {
 
 // A log in which everything is wrong gives a report of bounded size.
 func TestReportIsBounded(t *testing.T) {
-	r := newRig(t)
-	r.fill(1500)
-	r.tamper(`UPDATE receipt SET attempt = attempt + 1`)
-	if have := kinds(r.verify(nil)); !slices.Equal(have, []string{"altered 1-1500"}) {
+	n := newNotebook(t, 1500)
+	for i := range n.rows {
+		n.rows[i].Receipt.Attempt++
+	}
+	if have := kinds(n.verify(nil)); !slices.Equal(have, []string{"altered 1-1500"}) {
 		t.Errorf("all altered: %.200q", have)
 	}
-	r.tamper(`UPDATE receipt SET number = -number`, `UPDATE receipt SET number = 1501 + number`)
-	report := r.verify(nil)
+	for i := range n.rows {
+		n.rows[i].Receipt.Number = 1501 - n.rows[i].Receipt.Number
+	}
+	slices.Reverse(n.rows) // a store gives them in order of their numbers
+	report := n.verify(nil)
 	if report.OK() || len(report.Breaks) > ledger.MaxBreaks {
 		t.Errorf("all reversed: %d breaks, OK %t", len(report.Breaks), report.OK())
 	}
+}
+
+// 10,000 releases, then one altered, one dropped and two exchanged: each is found.
+func TestTenThousandReceipts(t *testing.T) {
+	n := newNotebook(t, 10_000)
+	seen, err := ledger.ParseHead(n.newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.rows[1234-1].Receipt.WorkflowID = "restore/acme/1"
+	seventh, ninth := &n.rows[7000-1], &n.rows[9100-1]
+	*seventh, *ninth = *ninth, *seventh
+	seventh.Receipt.Number, ninth.Receipt.Number = 7000, 9100
+	n.rows = slices.Delete(n.rows, 5678-1, 5678)
+	if have := kinds(n.verify(&seen)); !slices.Equal(have, []string{"altered 1234", "missing 5678", "exchanged 7000 9100"}) {
+		t.Errorf("it says %q", have)
+	}
+}
+
+// notebook is a log in memory, for those so long that a store would take its time.
+type notebook struct {
+	t      *testing.T
+	worker signer
+	rows   []ledger.Row
+	tree   []byte
+	newest []byte
+}
+
+// newNotebook appends receipts as a rig's fill does.
+func newNotebook(t *testing.T, receipts int) *notebook {
+	t.Helper()
+	n := &notebook{t: t, worker: newSigner("worker")}
+	log := ledger.New(n, n.worker)
+	for i := range receipts {
+		if _, err := log.AppendReceipt(t.Context(), release(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// SealReceipt satisfies ledger.Rows for receipts that are new.
+func (n *notebook) SealReceipt(_ context.Context, r backup.Receipt, seal func(backup.Receipt, []byte) (head, next []byte, err error)) (int64, error) {
+	r.Number = int64(len(n.rows) + 1)
+	head, next, err := seal(r, n.tree)
+	n.rows, n.tree, n.newest = append(n.rows, ledger.Row{Receipt: r, Head: head}), next, head
+	return r.Number, err
+}
+
+func (n *notebook) verify(seen *ledger.Head) ledger.Report {
+	n.t.Helper()
+	report, err := ledger.Verify(acme, func(yield func(ledger.Row, error) bool) {
+		for _, row := range n.rows {
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}, ledger.Expectation{Identities: []string{n.worker.Public()}, Newest: n.newest, Seen: seen})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return report
 }
 
 func TestDamagedTreeStopsAppending(t *testing.T) {
