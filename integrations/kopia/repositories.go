@@ -194,7 +194,7 @@ func (r *Repositories) writeConfig(folder, tenant string) (string, error) {
 	if err != nil {
 		return "", misused("kopia's configuration: %v", err)
 	}
-	private, err := os.MkdirTemp(memoryFolder(), "holdfast-")
+	private, err := os.MkdirTemp(memoryFolder(), fmt.Sprintf("holdfast-%d-", os.Getpid()))
 	if err != nil {
 		return "", classify(err, "preparing to open it")
 	}
