@@ -133,25 +133,8 @@ func (e *enrolments) put(used backup.Enrolment) {
 	}
 }
 
-// run reports until ctx ends. What is not accepted is told again with growing distance; what a killed gateway did not get to say, the
-// enrolment's workflow finds in the store.
-func (e *enrolments) run(ctx context.Context) {
-	again := newPause(reportLeast, reportMost)
-	for {
-		var retry <-chan time.Time
-		if e.deliver(ctx) {
-			again = newPause(reportLeast, reportMost)
-		} else {
-			retry = time.After(again.step())
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-e.wake:
-		case <-retry:
-		}
-	}
-}
+// run reports until ctx ends. What a killed gateway did not get to say, the enrolment's workflow finds in the store.
+func (e *enrolments) run(ctx context.Context) { keepDelivering(ctx, e.wake, e.deliver) }
 
 // deliver tries every pending report once and tells whether all were accepted. An orchestrator that knows of no such enrolment is not
 // asked again.

@@ -319,11 +319,12 @@ func TestAGatewayThatWasDownDoesNotTakeEverybodyForLost(t *testing.T) {
 func TestTheStoreMayBeAway(t *testing.T) {
 	t.Parallel()
 	box := &flaky{memory: newMemory()}
-	r := newRig(t, box, func(o *GatewayOptions) { o.PollFor = 100 * time.Millisecond; o.LostAfter = 600 * time.Millisecond })
+	r := newRig(t, box, func(o *GatewayOptions) { o.PollFor = 100 * time.Millisecond; o.LostAfter = time.Second })
 	a, _ := r.start("hq")
 	box.set(true)
 	r.eventually("the connector sees trouble", func() bool { return !a.Status().Connected })
-	time.Sleep(800 * time.Millisecond)
+	// Longer than LostAfter, and shorter than the connector's tries take to grow so far apart that it would be lost in truth.
+	time.Sleep(1050 * time.Millisecond)
 	box.set(false)
 	r.eventually("the connector is back", func() bool { return a.Status().Connected })
 	if p := r.presence.last(); !p.Connected || p.Session != 1 {

@@ -141,12 +141,14 @@ func (o *outbox) due(p backup.ConnectorPresence) bool {
 	return p.At.Sub(o.reported[party{p.Tenant, p.Connector}]) >= o.every
 }
 
-// run delivers until ctx ends. What is not accepted stays, and is tried again with growing distance.
-func (o *outbox) run(ctx context.Context) {
+func (o *outbox) run(ctx context.Context) { keepDelivering(ctx, o.wake, o.deliver) }
+
+// keepDelivering delivers whenever it is woken, until ctx ends. What is not accepted stays, and is tried again with growing distance.
+func keepDelivering(ctx context.Context, wake <-chan struct{}, deliver func(context.Context) (all bool)) {
 	again := newPause(reportLeast, reportMost)
 	for {
 		var retry <-chan time.Time
-		if o.deliver(ctx) {
+		if deliver(ctx) {
 			again = newPause(reportLeast, reportMost)
 		} else {
 			retry = time.After(again.step())
@@ -154,7 +156,7 @@ func (o *outbox) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-o.wake:
+		case <-wake:
 		case <-retry:
 		}
 	}
