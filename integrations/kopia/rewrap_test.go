@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -135,43 +136,49 @@ func (f *fixture) dieAt(step int, old, new string) bool {
 // TestRewrapKilled ends the re-wrapping process after every one of its steps. Whoever opens the repository then settles it: exactly one
 // password opens it, all data is there, and a repeated re-wrapping ends well.
 func TestRewrapKilled(t *testing.T) {
-	steps := 0
-	for step := 1; ; step++ {
-		f := newFixture(t)
-		s := f.kept()
-		if !f.dieAt(step, password, newPassword) {
-			break
-		}
-		steps = step
-		first, second := password, newPassword
-		if step%2 == 0 {
-			first, second = second, first
-		}
-		if f.opens(first, s) == f.opens(second, s) {
-			t.Fatalf("killed after step %d, both passwords do the same", step)
-		}
-		if step%3 == 0 {
-			f.dieAt(1+step%5, password, newPassword) // killed while it is repeated
-		}
-		f.rewrap(password, newPassword)
-		f.opensOnlyWith(newPassword, password, s)
+	const steps = 10
+	for step := 1; step <= steps; step++ {
+		t.Run(fmt.Sprint("after step ", step), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			s := f.kept()
+			if !f.dieAt(step, password, newPassword) {
+				t.Fatalf("there are fewer than %d steps", step)
+			}
+			first, second := password, newPassword
+			if step%2 == 0 {
+				first, second = second, first
+			}
+			if f.opens(first, s) == f.opens(second, s) {
+				t.Fatal("both passwords do the same")
+			}
+			if step%3 == 0 {
+				f.dieAt(1+step%5, password, newPassword) // killed while it is repeated
+			}
+			f.rewrap(password, newPassword)
+			f.opensOnlyWith(newPassword, password, s)
+		})
 	}
-	if steps != 10 {
-		t.Errorf("killed after %d steps, which is not all of them", steps)
+	f := newFixture(t)
+	if f.dieAt(steps+1, password, newPassword) {
+		t.Errorf("there are more than %d steps", steps)
 	}
 }
 
 // What was interrupted can be taken back as well as finished, by opening alone, and while that is interrupted, too.
 func TestRewrapTakenBack(t *testing.T) {
 	for _, step := range []int{3, 6, 8, 10} { // the journal stands; each pair of the two blobs
-		f := newFixture(t)
-		s := f.kept()
-		if !f.dieAt(step, password, newPassword) {
-			t.Fatal("it was not killed")
-		}
-		f.dieAt(1+step%4, newPassword, password)
-		f.rewrap(newPassword, password)
-		f.opensOnlyWith(password, newPassword, s)
+		t.Run(fmt.Sprint("after step ", step), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			s := f.kept()
+			if !f.dieAt(step, password, newPassword) {
+				t.Fatal("it was not killed")
+			}
+			f.dieAt(1+step%4, newPassword, password)
+			f.rewrap(newPassword, password)
+			f.opensOnlyWith(password, newPassword, s)
+		})
 	}
 }
 
@@ -212,30 +219,39 @@ func TestKopiaIgnoresTheJournal(t *testing.T) {
 	}
 }
 
-// Whoever opens the repository while it is re-wrapped, again and again, never hears of damage or of anything but a wrong password.
+// Whoever opens the repository while it is re-wrapped, again and again, never hears of damage or of anything but a wrong password. Nor does
+// he keep those waiting who want it alone.
 func TestOpenedWhileRewrapped(t *testing.T) {
 	f := newFixture(t)
 	s := f.kept()
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
-	opened := make([]int, 2)
+	var opened [2]atomic.Int64
 	for i, p := range []string{password, newPassword} {
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				if f.opens(p, s) {
-					opened[i]++
+					opened[i].Add(1)
 				}
 			}
 		})
 	}
-	for range 3 {
-		f.rewrap(password, newPassword)
-		f.rewrap(newPassword, password)
+	for range 2 {
+		for i := range opened {
+			for seen := opened[i].Load(); opened[i].Load() == seen && !t.Failed(); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if i == 0 {
+				f.rewrap(password, newPassword)
+			} else {
+				f.rewrap(newPassword, password)
+			}
+		}
 	}
 	cancel()
 	readers.Wait()
 	f.opensOnlyWith(password, newPassword, s)
-	t.Logf("opened %d times with one and %d times with the other", opened[0], opened[1])
+	t.Logf("opened %d times with one and %d times with the other", opened[0].Load(), opened[1].Load())
 }
 
 // A session that is open while the password changes works on until kopia reads the format again, and then ends with an error that
