@@ -15,6 +15,7 @@ import (
 // A worker was stopped and left checkpoints, just fewer than those at which kopia tidies manifests up; another one completes them, many
 // at once. No checkpoint may be left, or come back. The race needs some tries to show.
 func TestCheckpointsStayAway(t *testing.T) {
+	t.Parallel()
 	for range 5 {
 		completeAtOnce(t, 14)
 	}

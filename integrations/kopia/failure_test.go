@@ -95,6 +95,7 @@ func TestRepositoryThatIsNotThere(t *testing.T) {
 }
 
 func TestEnsureRepositoryAtOnce(t *testing.T) {
+	t.Parallel()
 	options := kopia.Options{Root: t.TempDir()}
 	var made sync.Map
 	var all sync.WaitGroup
@@ -181,6 +182,7 @@ func TestStateMustBelong(t *testing.T) {
 }
 
 func TestCheckpointIsResumedAndReplaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	complete := f.commit(f.write(r, nil))
@@ -228,6 +230,7 @@ func TestCheckpointIsResumedAndReplaced(t *testing.T) {
 
 // TestConcurrentUse puts, looks up, changes and removes from many goroutines while the tree spills and grows below them.
 func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	r.SmallBuckets(4, 2<<10)
@@ -268,6 +271,7 @@ func TestConcurrentUse(t *testing.T) {
 
 // TestTwoAtOnce writes two services through two handles of one repository at the same time, and then reads each through the other.
 func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.FlushEvery = 10 * time.Millisecond
 	handles := []*kopia.Repository{f.open(), f.open()}
@@ -314,6 +318,7 @@ func TestTwoAtOnce(t *testing.T) {
 
 // TestDamagedBlobs flips a byte in every pack in turn: reading either gives the right bytes or an error that says so.
 func TestDamagedBlobs(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	w := f.write(r, nil)

@@ -244,6 +244,7 @@ func (f *fixture) walk(r repo.Repository, path string, e *snapshot.DirEntry, fou
 }
 
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	if f.latest(r) != nil {
@@ -274,6 +275,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestEmptySnapshot(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	first := f.commit(f.write(r, nil))
@@ -317,6 +319,7 @@ func TestItemsWithoutContent(t *testing.T) {
 
 // TestIncrementalTouchesOnlyWhatChanged is the promise that an incremental's cost follows the changes.
 func TestIncrementalTouchesOnlyWhatChanged(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	w := f.write(r, nil)
@@ -361,6 +364,7 @@ func name(i int) string {
 }
 
 func TestNoChangeWritesNextToNothing(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var counts []int
 	for range 5 {
@@ -385,6 +389,7 @@ func TestNoChangeWritesNextToNothing(t *testing.T) {
 }
 
 func TestTreeGrows(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.open()
 	r.SmallBuckets(4, 1<<20)

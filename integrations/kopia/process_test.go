@@ -86,6 +86,7 @@ func writeForever(root string) error {
 // TestKilledInMidWrite kills a writing process at random moments, again and again. Every time, the next one goes on from the last
 // checkpoint, and at the end every item is there once.
 func TestKilledInMidWrite(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	safe := 0
 	for range 8 {
@@ -123,6 +124,7 @@ func TestKilledInMidWrite(t *testing.T) {
 
 // TestFullDisk runs in a mount namespace of its own, on a file system of 6 MB.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	cmd := act(t, "fill", t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if uid := os.Geteuid(); uid != 0 {

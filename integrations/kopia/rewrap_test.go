@@ -68,6 +68,7 @@ func (f *fixture) opensOnlyWith(right, wrong string, s *backup.SnapshotInfo) {
 }
 
 func TestRewrap(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := f.kept()
 	f.rewrap(password, newPassword)
@@ -136,6 +137,7 @@ func (f *fixture) dieAt(step int, old, new string) bool {
 // TestRewrapKilled ends the re-wrapping process after every one of its steps. Whoever opens the repository then settles it: exactly one
 // password opens it, all data is there, and a repeated re-wrapping ends well.
 func TestRewrapKilled(t *testing.T) {
+	t.Parallel()
 	const steps = 10
 	for step := 1; step <= steps; step++ {
 		t.Run(fmt.Sprint("after step ", step), func(t *testing.T) {
@@ -167,6 +169,7 @@ func TestRewrapKilled(t *testing.T) {
 
 // What was interrupted can be taken back as well as finished, by opening alone, and while that is interrupted, too.
 func TestRewrapTakenBack(t *testing.T) {
+	t.Parallel()
 	for _, step := range []int{3, 6, 8, 10} { // the journal stands; each pair of the two blobs
 		t.Run(fmt.Sprint("after step ", step), func(t *testing.T) {
 			t.Parallel()
@@ -184,6 +187,7 @@ func TestRewrapTakenBack(t *testing.T) {
 
 // A stranger's password settles nothing.
 func TestInterruptedRewrapAndAStranger(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := f.kept()
 	if !f.dieAt(7, password, newPassword) {
@@ -198,6 +202,7 @@ func TestInterruptedRewrapAndAStranger(t *testing.T) {
 
 // TestKopiaIgnoresTheJournal lists what is in the folder by kopia's own means while a journal lies in it.
 func TestKopiaIgnoresTheJournal(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.kept()
 	list := func() (ids []blob.ID) {
@@ -222,6 +227,7 @@ func TestKopiaIgnoresTheJournal(t *testing.T) {
 // Whoever opens the repository while it is re-wrapped, again and again, never hears of damage or of anything but a wrong password. Nor does
 // he keep those waiting who want it alone.
 func TestOpenedWhileRewrapped(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := f.kept()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -285,6 +291,7 @@ func TestSessionOutlivesItsPassword(t *testing.T) {
 
 // A cache on a disk must not keep the replaced password alive.
 func TestCacheForgetsThePassword(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.CacheDir = t.TempDir()
 	s := f.kept()
