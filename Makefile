@@ -43,8 +43,9 @@ lint: ## Format, vet, determinism and style
 end-to-end: temporal-server key-server ## The scripts over the built programs, and a few kills
 	$(GO) test -count=1 -timeout 30m -v ./test/...
 
-kill-tests: temporal-server key-server ## Kill worker and dev 20 times each, at random moments
-	HOLDFAST_KILLS=20 $(GO) test -count=1 -timeout 90m -v -run 'TestKill' ./test/
+kill-tests: temporal-server key-server ## Kill worker and dev 20 times each, at random moments, and changes of keys at every boundary
+	HOLDFAST_KILLS=20 $(GO) test -count=1 -timeout 90m -v -run 'TestKill|TestKeyChanges' ./test/
+	HOLDFAST_KILLS=20 $(GO) test -count=1 -timeout 30m -run 'Killed' ./activities ./integrations/kopia
 
 fuzz: ## Fuzz every parser for a minute (FUZZTIME=1m)
 	@scripts/fuzz.sh
