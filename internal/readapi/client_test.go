@@ -155,7 +155,10 @@ func TestUnreachable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	hangs := gateway(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	hangs := gateway(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // it never answers, not even an empty page
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := hangs.Tenant(ctx, "acme"); !errors.Is(err, readapi.ErrUnreachable) {
