@@ -75,7 +75,7 @@ func startVaultConnector(t *testing.T, g ground, name string) (keyFile string) {
 	p := startProgram(t, g.token(t, name, time.Hour).Text(), "connector", "--enroll", "-", "--key-file", keyFile, "--policy", policy,
 		"--ekey-source", "vault:kv/holdfast/ekey-"+name+"-{generation}#ekey")
 	eventually(t, name+" uses its token", func() bool { return g.store.PinEnrolled(t.Context(), "acme", name) == nil }, p)
-	eventually(t, name+" connects", func() bool { return strings.Contains(p.said.String(), "connected to the gateway") }, p)
+	eventually(t, name+" connects", g.connected(name), p)
 	return keyFile
 }
 
@@ -194,7 +194,7 @@ func TestARemovedConnectorIsRefused(t *testing.T) {
 	for _, name := range []string{"hq", "lab"} {
 		p := startProgram(t, g.token(t, name, time.Hour).Text(), "connector", "--enroll", "-", "--key-file", filepath.Join(t.TempDir(), "c.key"))
 		eventually(t, name+" uses its token", func() bool { return g.store.PinEnrolled(ctx, "acme", name) == nil }, p)
-		eventually(t, name+" connects", func() bool { return strings.Contains(p.said.String(), "connected to the gateway") }, p)
+		eventually(t, name+" connects", g.connected(name), p)
 		stolen = p
 	}
 	k, err := g.store.AddEKey(ctx, "acme", backup.KeyByConnector, time.Now())

@@ -159,6 +159,7 @@ func TestAKeyIsNotDestroyedWhileAHolderIsAway(t *testing.T) {
 	hq, _ := r.start("hq")
 	_, stop := r.start("branch")
 	stop()
+	r.gone("branch")
 	_, err := hq.keys.destroy(t.Context())
 	must(t, err)
 	_, err = r.release(r.broker())
@@ -187,13 +188,13 @@ func TestAConnectorWithAnotherKeyIsFound(t *testing.T) {
 
 func TestWhoMadeAGenerationIsWaitedFor(t *testing.T) {
 	r := newRig(t, newMemory())
-	first, stop := r.start("hq")
+	_, stop := r.start("hq")
 	r.startWith(r.emptyKey("branch"))
 	b := r.broker()
 	_, err := b.Create(t.Context(), r.tenant, generation(1), r.use())
 	must(t, err)
 	stop()
-	r.eventually("it is gone", func() bool { return !first.Status().Connected })
+	r.gone("hq")
 	_, err = b.Create(t.Context(), r.tenant, generation(1), r.use())
 	if e := wantCode(t, err, backup.CodeNotConnected); !strings.Contains(e.Hint, "hq") {
 		t.Fatalf("a second key of the same number, or nobody says who has the first: %+v", e)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -195,6 +196,20 @@ func (r *rig) start(name string) (a *Agent, stop func()) {
 	stop = r.run(a)
 	r.eventually("the connector connects", func() bool { return a.Status().Connected })
 	return a, stop
+}
+
+// gone waits until the gateway counts a connector that was stopped as not connected. A poll that was under way may be handled after the goodbye,
+// and makes the connector seen once more.
+func (r *rig) gone(name string) {
+	r.t.Helper()
+	r.eventually(name+" is gone", func() bool {
+		_, _, err := r.box.MarkConnectorGone(r.t.Context(), r.tenant.ID, name, time.Now())
+		must(r.t, err)
+		time.Sleep(100 * time.Millisecond)
+		all, err := r.box.PinnedConnectors(r.t.Context(), r.tenant.ID)
+		must(r.t, err)
+		return !slices.ContainsFunc(all, func(c backup.ConnectorStatus) bool { return c.Name == name && c.Connected })
+	})
 }
 
 // caller is a client in a connector's name, for tests that play a connector by hand.
