@@ -57,7 +57,7 @@ func (a *BackingUp) StartRun(ctx context.Context, in TenantInput) (StartRunResul
 	run, shards, err := a.Runs.StartRun(ctx, backup.Run{
 		Tenant: in.Tenant, App: in.App, WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID,
 		Started: time.Now(), Outcome: backup.RunRunning,
-	}, t.Profile.Services, shardSize(accounts.Active))
+	}, t.ServicePlan(), shardSize(accounts.Active))
 	return StartRunResult{Number: run.Number, Parts: run.Parts, Shards: shards}, fail(err)
 }
 

@@ -42,7 +42,7 @@ func (o *office) Tenant(context.Context, string) (backup.Tenant, error) {
 }
 func (o *office) SaveTenant(context.Context, backup.Tenant) error { return nil }
 
-func (o *office) StartRun(context.Context, backup.Run, []backup.Service, int) (backup.Run, int, error) {
+func (o *office) StartRun(context.Context, backup.Run, backup.ServicePlan, int) (backup.Run, int, error) {
 	return backup.Run{}, 0, nil
 }
 func (o *office) TotalRun(context.Context, string, int64) (backup.Run, error) {

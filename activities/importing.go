@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -15,47 +17,78 @@ type Importing struct {
 	Directories Directories
 }
 
-// ReadDirectory stages one complete listing. A retry lists from the start: paging cookies live only as long as their
-// connection, and staging a page twice is the same as once.
+// ReadDirectory stages one complete read: of what changed since the last import, or of everybody. A retry goes on behind the last page that
+// was staged where the directory can, and begins again otherwise.
 func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult, error) {
-	t, err := a.Tenants.Tenant(ctx, in.Tenant)
+	t, dir, err := a.directory(ctx, in)
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
-	dir, err := a.Directories.OpenDirectory(ctx, t)
+	open, err := a.Directories.OpenDirectory(ctx, t, dir)
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
-	defer dir.Close()
-	if err := a.People.BeginPass(ctx, in.Tenant, in.Directory, in.Pass); err != nil {
+	defer open.Close()
+	from, err := a.People.BeginPass(ctx, in.pass(), backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview})
+	if err != nil {
 		return ReadResult{}, fail(err)
 	}
 	var n atomic.Int64
 	stop := beat(ctx, func() any { return n.Load() })
 	defer stop()
-	err = dir.List(ctx, func(page []backup.DirectoryEntry) error {
-		n.Add(int64(len(page)))
-		return a.People.StagePage(ctx, in.Tenant, in.Directory, in.Pass, page)
-	})
-	return ReadResult{Entries: int(n.Load())}, fail(err)
+	stage := func(page backup.EntryPage) error {
+		t.Assign(dir.Name, page.Entries)
+		n.Add(int64(len(page.Entries) + len(page.Present) + len(page.Gone)))
+		return a.People.StagePage(ctx, in.pass(), page)
+	}
+	end, err := open.Read(ctx, from, stage)
+	if backup.HasCode(err, backup.CodeCursorExpired) {
+		if err := a.People.RestartPass(ctx, in.pass()); err != nil {
+			return ReadResult{}, fail(err)
+		}
+		n.Store(0)
+		end, err = open.Read(ctx, backup.ReadFrom{}, stage)
+	}
+	if err != nil {
+		return ReadResult{}, fail(err)
+	}
+	return ReadResult{Entries: int(n.Load()), Mode: end.Mode}, fail(a.People.EndRead(ctx, in.pass(), end))
 }
 
-// CompareListing tells the staged listing from what is known, and judges what may be done with the difference.
-func (a *Importing) CompareListing(ctx context.Context, in PassInput) (CompareResult, error) {
+func (a *Importing) directory(ctx context.Context, in PassInput) (backup.Tenant, backup.DirectoryConfig, error) {
 	t, err := a.Tenants.Tenant(ctx, in.Tenant)
 	if err != nil {
-		return CompareResult{}, fail(err)
+		return t, backup.DirectoryConfig{}, err
 	}
-	counts, err := a.People.ComparePass(ctx, in.Tenant, in.Directory, in.Pass)
+	dir, err := t.Directory(in.Directory)
+	return t, dir, err
+}
+
+// CompareListing tells the staged read from what is known, and judges what may be done with the difference.
+func (a *Importing) CompareListing(ctx context.Context, in PassInput) (CompareResult, error) {
+	t, dir, err := a.directory(ctx, in)
 	if err != nil {
 		return CompareResult{}, fail(err)
 	}
-	v, why := backup.JudgeImport(counts, t.Directory.Removals)
-	return CompareResult{Counts: counts, Verdict: v, Why: why}, nil
+	d, err := a.People.ComparePass(ctx, t, in.pass())
+	if err != nil {
+		return CompareResult{}, fail(err)
+	}
+	v, why := backup.JudgeImport(d, dir.Removals, t.People.ApproveFirstImport)
+	return CompareResult{Counts: d.Counts, Verdict: v, Why: why, Report: d.Report, Digest: d.Digest}, nil
 }
 
-// ApplyListing makes the staged listing the truth, in one transaction.
-func (a *Importing) ApplyListing(ctx context.Context, in PassInput) (ApplyResult, error) {
-	accounts, err := a.People.ApplyPass(ctx, in.Tenant, in.Directory, in.Pass, time.Now())
+// ApplyListing makes the staged read the truth, in one transaction, if it is still the difference that was compared.
+func (a *Importing) ApplyListing(ctx context.Context, in ApplyListingInput) (ApplyResult, error) {
+	t, _, err := a.directory(ctx, in.PassInput)
+	if err != nil {
+		return ApplyResult{}, fail(err)
+	}
+	accounts, err := a.People.ApplyPass(ctx, t, in.pass(), in.Digest, in.ApprovedBy, time.Now())
 	return ApplyResult{Accounts: accounts}, fail(err)
+}
+
+// EndListing writes down how an import ended that was not applied.
+func (a *Importing) EndListing(ctx context.Context, in EndListingInput) error {
+	return fail(a.People.EndPass(ctx, in.pass(), in.End, time.Now()))
 }

@@ -47,21 +47,46 @@ type CheckInput struct {
 	System string
 }
 
-// PassInput names a pass of an import.
+// PassInput names a pass of an import. RequestedBy and Preview are for its report.
 type PassInput struct {
-	Tenant    string
-	Directory backup.DirectoryKind
-	Pass      string
+	Tenant      string
+	Directory   backup.DirectoryName
+	Pass        string
+	RequestedBy string `json:",omitempty"`
+	Preview     bool   `json:",omitempty"`
 }
 
-// ReadResult is how many entries a listing had.
-type ReadResult struct{ Entries int }
+func (in PassInput) pass() backup.Pass {
+	return backup.Pass{Tenant: in.Tenant, Directory: in.Directory, ID: in.Pass}
+}
+
+// ReadResult is how many entries were read, and how.
+type ReadResult struct {
+	Entries int
+	Mode    backup.ReadMode
+}
+
+// ApplyListingInput applies the difference of a digest.
+type ApplyListingInput struct {
+	PassInput
+	Digest     string
+	ApprovedBy string
+}
+
+// EndListingInput ends an import that is not applied.
+type EndListingInput struct {
+	PassInput
+	End backup.ImportEnd
+}
 
 // CompareResult is the difference and what may be done with it.
 type CompareResult struct {
 	Counts  backup.ImportCounts
 	Verdict backup.ImportVerdict
 	Why     string
+	// Report is the number of the stored report; Digest is what an approval is bound to.
+	Report int64
+	Digest string
 }
 
 // ApplyResult is what stands after an import.

@@ -21,28 +21,55 @@ type Tenants interface {
 	Tenant(ctx context.Context, id string) (backup.Tenant, error)
 }
 
-// People keeps directory entries and accounts. A pass is one listing of one directory; it is staged page by page,
-// compared and applied in set operations, so memory does not grow with the directory.
+// People keeps directory entries and accounts. A pass is one read of one directory; it is staged page by page, compared and applied in
+// set operations, so memory does not grow with the directory.
 type People interface {
-	// BeginPass forgets whatever is staged for this directory and opens the pass.
-	BeginPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) error
-	// StagePage upserts by entry id; a page may be repeated.
-	StagePage(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, page []backup.DirectoryEntry) error
-	// ComparePass tells the staged pass from what is known. It changes nothing but the staged entries' problems (duplicates).
-	ComparePass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) (backup.ImportCounts, error)
-	// ApplyPass makes the staged pass the truth, in one transaction. Applying the same pass again changes nothing.
-	ApplyPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, at time.Time) (backup.Accounts, error)
+	// BeginPass opens the pass and its report, and tells where its read begins. A pass that is open already (the same one, again) goes on:
+	// Resume is that of the last page that was staged, and when there is none what was staged is forgotten. Any other open pass of the
+	// directory ends as replaced.
+	BeginPass(ctx context.Context, p backup.Pass, s backup.ImportStart) (backup.ReadFrom, error)
+	// RestartPass forgets what is staged, and Since: everybody is listed.
+	RestartPass(ctx context.Context, p backup.Pass) error
+	// StagePage keeps a page and its Resume, in one transaction. Entries are upserted by id; a page may be repeated.
+	StagePage(ctx context.Context, p backup.Pass, page backup.EntryPage) error
+	// EndRead says that the read was complete.
+	EndRead(ctx context.Context, p backup.Pass, end backup.ReadEnd) error
+	// ComparePass tells the staged pass from what is known, and keeps the difference for whoever looks at it. It changes nothing else.
+	ComparePass(ctx context.Context, t backup.Tenant, p backup.Pass) (backup.ImportDifference, error)
+	// ApplyPass makes the staged pass the truth, with the cursor and the report, in one transaction; again is the same as once. It does what
+	// the difference of this digest says, and otherwise nothing: CodeDifferenceChanged. approvedBy is empty where no approval was needed.
+	ApplyPass(ctx context.Context, t backup.Tenant, p backup.Pass, digest, approvedBy string, at time.Time) (backup.Accounts, error)
+	// EndPass ends the report of a pass that is not applied; again is the same as once. What is staged stays to be looked at.
+	EndPass(ctx context.Context, p backup.Pass, end backup.ImportEnd, at time.Time) error
 	// FindAccount looks an account up by id, mail or UPN (case-insensitively); CodeNotFound when there is none.
 	FindAccount(ctx context.Context, tenant, ref string) (backup.Account, error)
+}
+
+// Conflicts keeps the entries that wait for a person's word, and the words that were given.
+type Conflicts interface {
+	// CountConflicts counts the entries that wait.
+	CountConflicts(ctx context.Context, tenant string) (int, error)
+	// DecideConflict keeps a decision for this and every later import; the next import carries it out. It replaces an earlier one.
+	// CodeNotFound: there is no such entry, or no such account. CodeNotAllowed: the account has another entry of the directory already.
+	DecideConflict(ctx context.Context, tenant string, d backup.MergeDecision) error
+}
+
+// Leavers ends what is kept of people who are gone.
+type Leavers interface {
+	// MarkDue makes those due who have been preserved for longer than their profile keeps data, and returns how many are due now and a digest
+	// over exactly those.
+	MarkDue(ctx context.Context, t backup.Tenant, at time.Time) (due int, digest string, err error)
+	// ReleaseDue lets the data of exactly those be deleted. CodeDifferenceChanged: others are due by now.
+	ReleaseDue(ctx context.Context, tenant, digest, by string, at time.Time) (released int, err error)
 }
 
 // Runs keeps runs and their parts.
 type Runs interface {
 	// CountAccounts counts the tenant's accounts by state.
 	CountAccounts(ctx context.Context, tenant string) (backup.Accounts, error)
-	// StartRun makes the run and an open part for every active account and service, cut into shards of at most
+	// StartRun makes the run and an open part for every active account and service of its profile, cut into shards of at most
 	// shardSize accounts (all services of an account in one shard). Called again with the same runID it returns what it made.
-	StartRun(ctx context.Context, r backup.Run, services []backup.Service, shardSize int) (run backup.Run, shards int, err error)
+	StartRun(ctx context.Context, r backup.Run, plan backup.ServicePlan, shardSize int) (run backup.Run, shards int, err error)
 	// OpenParts lists the parts of a shard (from 0) that are still open, in a stable order.
 	OpenParts(ctx context.Context, tenant string, number int64, shard int) ([]backup.RunPart, error)
 	// FinishPart records how a part ended; recording it twice is the same as once.
@@ -128,18 +155,18 @@ type Enrolments interface {
 	CloseEnrolment(ctx context.Context, tenant, connector string) error
 }
 
-// Directories opens a tenant's directory.
+// Directories opens one of a tenant's directories.
 type Directories interface {
-	OpenDirectory(ctx context.Context, t backup.Tenant) (Directory, error)
+	OpenDirectory(ctx context.Context, t backup.Tenant, dir backup.DirectoryConfig) (Directory, error)
 }
 
-// Directory lists people.
+// Directory tells who there is.
 type Directory interface {
-	// Probe binds and looks at the base, without listing anybody. The text says what was found, for a person.
+	// Probe connects and looks, without listing anybody. The text says what was found, for a person.
 	Probe(ctx context.Context) (string, error)
-	// List calls yield page by page. It returns nil only when the directory itself said that the listing is
-	// complete; whatever was yielded before an error is not the whole directory.
-	List(ctx context.Context, yield func([]backup.DirectoryEntry) error) error
+	// Read calls yield page by page, one call at a time. It returns nil only when the directory itself said that the read is complete; whatever
+	// was yielded before an error is not the whole. CodeCursorExpired: the changes since from cannot be had (any more); read again from nothing.
+	Read(ctx context.Context, from backup.ReadFrom, yield func(backup.EntryPage) error) (backup.ReadEnd, error)
 	Close() error
 }
 

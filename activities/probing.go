@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"strings"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -61,7 +62,19 @@ func (a *Probing) probeApp(ctx context.Context, t backup.Tenant, name backup.App
 }
 
 func (a *Probing) probeDirectory(ctx context.Context, t backup.Tenant) (string, error) {
-	dir, err := a.Directories.OpenDirectory(ctx, t)
+	var found []string
+	for _, d := range t.Directories {
+		text, err := a.probeOne(ctx, t, d)
+		if err != nil {
+			return "", err
+		}
+		found = append(found, text)
+	}
+	return strings.Join(found, "; "), nil
+}
+
+func (a *Probing) probeOne(ctx context.Context, t backup.Tenant, d backup.DirectoryConfig) (string, error) {
+	dir, err := a.Directories.OpenDirectory(ctx, t, d)
 	if err != nil {
 		return "", err
 	}

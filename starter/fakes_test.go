@@ -66,7 +66,7 @@ func (f *fakeFlows) DecideIn(_ context.Context, _, workflowID string, d backup.D
 	return backup.Task{Name: d.Task, Title: "The key can be had", State: backup.Failing, DecidedBy: d.By}, f.err
 }
 
-func (f *fakeFlows) ImportPeople(ctx context.Context, _ string, _ backup.DirectoryKind, preview bool, by string) (orchestrator.ImportResult, error) {
+func (f *fakeFlows) ImportPeople(ctx context.Context, _ string, _ backup.DirectoryName, preview bool, by string) (orchestrator.ImportResult, error) {
 	f.by = by
 	if preview {
 		f.preview++

@@ -78,7 +78,7 @@ var (
 	notConnected = backup.Alert{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning}
 	underWay     = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
 	lastHolder   = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "no other connector of acme is known to hold generation 2 of its key, without which no backup opens", Hint: "admit another one first (holdfast connector enroll acme --name NAME)"})
-	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directory: backup.DirectoryConfig{Kind: backup.LDAP}}
+	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}}
 )
 
 func report() *readapi.TenantReport {

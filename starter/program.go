@@ -19,7 +19,7 @@ type flows interface {
 	Onboarding(ctx context.Context, tenant string, app backup.App) (orchestrator.Onboarding, error)
 	Inbox(ctx context.Context, tenant string) ([]orchestrator.Waiting, error)
 	DecideIn(ctx context.Context, tenant, workflowID string, d backup.Decision) (backup.Task, error)
-	ImportPeople(ctx context.Context, tenant string, dir backup.DirectoryKind, preview bool, by string) (orchestrator.ImportResult, error)
+	ImportPeople(ctx context.Context, tenant string, dir backup.DirectoryName, preview bool, by string) (orchestrator.ImportResult, error)
 	TriggerBackup(ctx context.Context, tenant string, app backup.App) (workflowID string, started bool, err error)
 	WaitBackup(ctx context.Context, workflowID string) (orchestrator.BackupResult, error)
 	BackupSchedule(ctx context.Context, tenant string, app backup.App) (orchestrator.BackupSchedule, error)

@@ -60,7 +60,7 @@ func (p *program) importNow(ctx context.Context, c flows, r reader, s settings, 
 	}
 	var result orchestrator.ImportResult
 	err = p.during(ctx, "reading the directory of "+clean(tenant), func(ctx context.Context) (err error) {
-		result, err = c.ImportPeople(ctx, tenant, report.Tenant.Directory.Kind, preview, by)
+		result, err = c.ImportPeople(ctx, tenant, report.Tenant.Directories[0].Name, preview, by)
 		return err
 	}, func(ctx context.Context) string { return waitsIn(ctx, c, tenant, backup.TaskRemovals) })
 	return result, err

@@ -133,7 +133,7 @@ func TestKillWorkerDuringImport(t *testing.T) {
 		var result orchestrator.ImportResult
 		go func() {
 			var err error
-			result, err = c.orchestrator.ImportPeople(t.Context(), stage.Tenant, backup.LDAP, false, "anna@acme.example")
+			result, err = c.orchestrator.ImportPeople(t.Context(), stage.Tenant, "ldap", false, "anna@acme.example")
 			ended <- err
 		}()
 		time.Sleep(after)

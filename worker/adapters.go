@@ -17,11 +17,11 @@ import (
 // directories opens a tenant's directory by its kind.
 type directories struct{ ldap *ldap.Adapter }
 
-func (d directories) OpenDirectory(ctx context.Context, t backup.Tenant) (activities.Directory, error) {
-	if t.Directory.Kind != backup.LDAP {
-		return nil, notOffered("the directory " + string(t.Directory.Kind))
+func (d directories) OpenDirectory(ctx context.Context, t backup.Tenant, c backup.DirectoryConfig) (activities.Directory, error) {
+	if c.Kind != backup.LDAP {
+		return nil, notOffered("the directory " + string(c.Kind))
 	}
-	dir, err := d.ldap.OpenDirectory(ctx, t)
+	dir, err := d.ldap.OpenDirectory(ctx, t, c)
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,7 @@ func (s *reader) problems(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := s.store.ListProblems(ctx, t.ID, t.Directory.Kind, r.URL.Query().Get("after"), limit)
+	page, next, err := s.store.ListProblems(ctx, t.ID, firstDirectory(t), r.URL.Query().Get("after"), limit)
 	return readapi.ProblemPage{Entries: page, Next: next}, err
 }
 
@@ -138,7 +138,7 @@ func (s *reader) preview(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.store.PreviewPass(ctx, t.ID, t.Directory.Kind, r.URL.Query().Get("after"), limit)
+	p, err := s.store.PreviewPass(ctx, t.ID, firstDirectory(t), r.URL.Query().Get("after"), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +223,14 @@ func (s *reader) workerIdentity(context.Context, *http.Request) (any, error) {
 		return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "this gateway does not know the workers' identity", Hint: "on a worker's machine, holdfastd identity prints it; give it here (holdfast connector enroll ... --worker ed25519:...)"}
 	}
 	return readapi.WorkerIdentity{Identity: s.identity.Public()}, nil
+}
+
+// firstDirectory is the one of the highest precedence.
+func firstDirectory(t backup.Tenant) backup.DirectoryName {
+	if len(t.Directories) == 0 {
+		return ""
+	}
+	return t.Directories[0].Name
 }
 
 // limitOf reads ?limit=, at most pageLimit.

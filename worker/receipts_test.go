@@ -32,7 +32,7 @@ func TestReceiptsAreServedAsTheyWereSigned(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		_, _, err := p.store.StartRun(t.Context(), backup.Run{Tenant: "acme", WorkflowID: "backup/acme", RunID: fmt.Sprint("run-", i), Started: time.Now()}, []backup.Service{backup.Mail}, 10)
+		_, _, err := p.store.StartRun(t.Context(), backup.Run{Tenant: "acme", WorkflowID: "backup/acme", RunID: fmt.Sprint("run-", i), Started: time.Now()}, backup.ServicePlan{Default: []backup.Service{backup.Mail}}, 10)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ type importing struct {
 	board  *board
 	pass   activities.PassInput
 	why    string // the removals need an approval
+	digest string // of the difference that is to be applied
 	result ImportPeopleResult
 }
 
@@ -47,7 +48,7 @@ func (i *importing) setUp(ctx workflow.Context) (err error) {
 	if r := i.in.Resume; r != nil {
 		i.result.Pass, i.result.Counts, i.why, resume = r.Pass, r.Counts, r.Why, &r.Board
 	}
-	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.result.Pass}
+	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.result.Pass, RequestedBy: i.in.RequestedBy, Preview: i.in.Preview}
 	i.board, err = openBoard(ctx, &board{speaker: speaker{i.in.Tenant}, heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
 	if err == nil {
 		i.board.lead(i.in.Parent)
@@ -108,7 +109,7 @@ func (i *importing) compare(ctx workflow.Context) (activities.CompareResult, err
 	if err := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).CompareListing, i.pass).Get(calls, &compared); err != nil {
 		return compared, i.refuse(ctx, err)
 	}
-	i.result.Counts = compared.Counts
+	i.result.Counts, i.digest = compared.Counts, compared.Digest
 	if compared.Verdict == backup.ImportRefuse {
 		return compared, i.refuse(ctx, failure(backup.Verdict{Code: backup.CodeEmptyListing, Fault: backup.FaultCustomer,
 			Detail: compared.Why, Hint: "holdfast check " + i.in.Tenant + " directory; nothing was changed"}))
@@ -156,7 +157,7 @@ func (i *importing) apply(ctx workflow.Context) error {
 	i.show(ctx, "writing the difference")
 	calls := calling(ctx, comparing, i.in.Tenant, "Make the listing the truth")
 	var applied activities.ApplyResult
-	if err := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).ApplyListing, i.pass).Get(calls, &applied); err != nil {
+	if err := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).ApplyListing, activities.ApplyListingInput{PassInput: i.pass, Digest: i.digest}).Get(calls, &applied); err != nil {
 		return i.refuse(ctx, err)
 	}
 	i.result.Accounts, i.result.Applied = applied.Accounts, true

@@ -14,7 +14,7 @@ import (
 )
 
 func importInput() ImportPeopleInput {
-	return ImportPeopleInput{Tenant: "acme", Directory: backup.LDAP, RequestedBy: anna}
+	return ImportPeopleInput{Tenant: "acme", Directory: "ldap", RequestedBy: anna}
 }
 
 func TestImportApplies(t *testing.T) {
@@ -209,6 +209,6 @@ func TestAnImportOfAStrangerIsRefused(t *testing.T) {
 		}
 	}
 	scheduled := newStage(t, importAcme)
-	scheduled.ExecuteWorkflow(ImportPeople, ImportPeopleInput{Tenant: "acme", Directory: backup.LDAP})
+	scheduled.ExecuteWorkflow(ImportPeople, ImportPeopleInput{Tenant: "acme", Directory: "ldap"})
 	scheduled.mustComplete(nil)
 }

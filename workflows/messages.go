@@ -183,7 +183,7 @@ type Coming struct {
 // ImportPeopleInput starts an import.
 type ImportPeopleInput struct {
 	Tenant      string
-	Directory   backup.DirectoryKind
+	Directory   backup.DirectoryName
 	RequestedBy string
 	// Preview compares and changes nothing.
 	Preview bool

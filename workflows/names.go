@@ -88,7 +88,7 @@ func ProvisionKeyID(tenant string) string { return "key/" + tenant }
 func WatchConnectorsID(tenant string) string { return "connectors/" + tenant }
 
 // ImportID is one per tenant and directory; scheduled imports get the time appended by the schedule.
-func ImportID(tenant string, dir backup.DirectoryKind) string {
+func ImportID(tenant string, dir backup.DirectoryName) string {
 	return fmt.Sprintf("import/%s/%s", tenant, dir)
 }
 

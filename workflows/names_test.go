@@ -11,7 +11,7 @@ func TestIDsAreReadBack(t *testing.T) {
 		OnboardID("acme", backup.Microsoft365):   {"onboard", "acme", "microsoft365"},
 		ProvisionKeyID("acme"):                   {"key", "acme", ""},
 		WatchConnectorsID("acme"):                {"connectors", "acme", ""},
-		ImportID("acme", backup.LDAP):            {"import", "acme", "ldap"},
+		ImportID("acme", "ldap"):                 {"import", "acme", "ldap"},
 		BackUpID("acme", backup.GoogleWorkspace): {"backup", "acme", "googleworkspace"},
 		RestoreID("acme", "r-17"):                {"restore", "acme", "r-17"},
 		CheckID("acme", string(CheckAppSystem)):  {"check", "acme", "app"},

@@ -171,20 +171,22 @@ func (o *onboarding) people(ctx workflow.Context) error {
 
 // importPeople is a look like any other: an import that failed is looked at again by importing again.
 func (o *onboarding) importPeople(ctx workflow.Context) (backup.Verdict, error) {
-	id, kind := o.in.Tenant.ID, o.in.Tenant.Directory.Kind
+	id := o.in.Tenant.ID
 	var result ImportPeopleResult
-	err := o.board.run(ctx, child{
-		id:         ImportID(id, kind),
-		name:       ImportPeopleName,
-		summary:    fmt.Sprintf("Import the people of %s from %s", id, kind),
-		input:      ImportPeopleInput{Tenant: id, Directory: kind, RequestedBy: o.in.RequestedBy, Parent: o.board.self},
-		attributes: ofTenant(id),
-	}, &result)
-	switch {
-	case errors.Is(err, errContinue):
-		return backup.Verdict{}, err
-	case err != nil:
-		return VerdictOf(err), ctx.Err()
+	for _, d := range o.in.Tenant.Directories {
+		err := o.board.run(ctx, child{
+			id:         ImportID(id, d.Name),
+			name:       ImportPeopleName,
+			summary:    fmt.Sprintf("Import the people of %s from %s", id, d.Name),
+			input:      ImportPeopleInput{Tenant: id, Directory: d.Name, RequestedBy: o.in.RequestedBy, Parent: o.board.self},
+			attributes: ofTenant(id),
+		}, &result)
+		switch {
+		case errors.Is(err, errContinue):
+			return backup.Verdict{}, err
+		case err != nil:
+			return VerdictOf(err), ctx.Err()
+		}
 	}
 	o.in.Accounts = result.Accounts
 	return backup.Verdict{Passing: true, Detail: fmt.Sprintf("%d people are protected, %d are preserved", result.Accounts.Active, result.Accounts.Preserved)}, nil

@@ -48,7 +48,7 @@ var notConnected = backup.Verdict{Code: backup.CodeNotConnected, Fault: backup.F
 
 func acme() backup.Tenant {
 	return backup.Tenant{ID: "acme", Name: "Acme", Key: backup.KeyConfig{Method: backup.KeyByConnector},
-		Directory: backup.DirectoryConfig{Kind: backup.LDAP, LDAP: &backup.LDAPConfig{URL: "ldaps://ldap.acme.example"}},
+		Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP, LDAP: &backup.LDAPConfig{URL: "ldaps://ldap.acme.example"}}},
 		Administrators: []backup.Principal{{Name: "anna@acme.example", Role: backup.CloudAdmin}, {Name: "bert@acme.example", Role: backup.Approver},
 			{Name: "cleo@acme.example", Role: backup.Viewer}, {Name: "dora@acme.example", Role: backup.SaaSAdmin}}}
 }

@@ -191,7 +191,7 @@ func (h *installation) onboard(ctx context.Context, p plan) error {
 	}
 	nobody.Disabled = true
 	h.LDAP.SetPeople(append(p.protected(h.People()), nobody))
-	imported, err := h.orchestrator.ImportPeople(ctx, stage.Tenant, backup.LDAP, false, by)
+	imported, err := h.orchestrator.ImportPeople(ctx, stage.Tenant, "ldap", false, by)
 	if err == nil && imported.Accounts.Active != p.People {
 		err = fmt.Errorf("%d people were imported, want %d", imported.Accounts.Active, p.People)
 	}

@@ -31,8 +31,8 @@ func New(secrets func(context.Context, backup.SecretRef) ([]byte, error)) *Adapt
 
 // OpenDirectory connects to the tenant's directory and binds. The caller closes the Directory. Errors: CodeBadConfig,
 // CodeUnreachable (name, network, TLS), CodeBadCredential.
-func (a *Adapter) OpenDirectory(ctx context.Context, t backup.Tenant) (*Directory, error) {
-	s, err := settingsOf(t.Directory.LDAP)
+func (a *Adapter) OpenDirectory(ctx context.Context, _ backup.Tenant, dir backup.DirectoryConfig) (*Directory, error) {
+	s, err := settingsOf(dir.LDAP)
 	if err != nil {
 		return nil, err
 	}

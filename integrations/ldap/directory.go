@@ -216,6 +216,12 @@ func (d *Directory) page(ctx context.Context, request *ldap.SearchRequest, cooki
 	return n, next, err
 }
 
+// Read lists everybody.
+func (d *Directory) Read(ctx context.Context, _ backup.ReadFrom, yield func(backup.EntryPage) error) (backup.ReadEnd, error) {
+	err := d.List(ctx, func(page []backup.DirectoryEntry) error { return yield(backup.EntryPage{Entries: page}) })
+	return backup.ReadEnd{Mode: backup.FullRead}, err
+}
+
 // Close ends the connection. It may be called again. An error of closing only says that the connection was gone already, and
 // nothing was written that could be lost.
 func (d *Directory) Close() error {

@@ -133,7 +133,7 @@ func openAs(ctx context.Context, c backup.LDAPConfig, secret string) (*ldap.Dire
 		}
 		return []byte(secret), nil
 	})
-	return a.OpenDirectory(ctx, backup.Tenant{ID: "acme", Directory: backup.DirectoryConfig{Kind: backup.LDAP, LDAP: &c}})
+	return a.OpenDirectory(ctx, backup.Tenant{ID: "acme"}, backup.DirectoryConfig{Name: "ldap", Kind: backup.LDAP, LDAP: &c})
 }
 
 // opened fails the test when the directory does not open.

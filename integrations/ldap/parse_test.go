@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"encoding/hex"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -151,7 +152,7 @@ func TestReadsEntries(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			c.want.DN = testDN
-			if got, _ := newReader(c.kind, c.names).read(ldap.NewEntry(testDN, c.values)); got != c.want {
+			if got, _ := newReader(c.kind, c.names).read(ldap.NewEntry(testDN, c.values)); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("read  %+v\nwant  %+v", got, c.want)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func wantPeople(t *testing.T, got listing, people []sandbox.Person) {
 		t.Fatalf("%d entries with %d ids, want %d", got.total, len(got.entries), len(people))
 	}
 	for _, p := range people {
-		if e := got.entries[p.EntryUUID]; e != want(p) {
+		if e := got.entries[p.EntryUUID]; !reflect.DeepEqual(e, want(p)) {
 			t.Fatalf("read  %+v\nwant  %+v", e, want(p))
 		}
 	}

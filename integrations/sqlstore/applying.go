@@ -11,7 +11,7 @@ import (
 // ApplyPass makes the staged pass the truth, in one transaction. Applying the same pass again changes nothing. CodeNotFound
 // when another pass began since. What was staged stays until the next pass begins: clearing it here would only hold the write
 // lock for longer.
-func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, at time.Time) (accounts backup.Accounts, err error) {
+func (s *Store) applyPass(ctx context.Context, tenant string, dir backup.DirectoryName, pass string, at time.Time) (accounts backup.Accounts, err error) {
 	err = s.change(ctx, "apply an import", func(tx *sql.Tx) error {
 		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
 			return err
@@ -32,7 +32,7 @@ func (s *Store) ApplyPass(ctx context.Context, tenant string, dir backup.Directo
 	return accounts, err
 }
 
-func apply(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, at time.Time) error {
+func apply(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName, at time.Time) error {
 	// A page may have come after the comparison.
 	if err := markDuplicates(ctx, tx, tenant, dir); err != nil {
 		return err

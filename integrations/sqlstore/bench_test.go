@@ -17,7 +17,7 @@ func BenchmarkImport(b *testing.B) {
 		i := newImporter(b, newStore(b))
 		i.stage()
 		for n := 0; n < all; n += page {
-			must(b, i.store.StagePage(b.Context(), acme, i.dir, i.name(), crowd(n, page)))
+			must(b, i.store.stagePage(b.Context(), acme, i.dir, i.name(), crowd(n, page)))
 		}
 		if c := i.compare(); c.Added != all {
 			b.Fatalf("counts are %+v", c)
@@ -32,7 +32,7 @@ func BenchmarkImport(b *testing.B) {
 					entries[k].Department = "Sales"
 				}
 			}
-			must(b, i.store.StagePage(b.Context(), acme, i.dir, i.name(), entries))
+			must(b, i.store.stagePage(b.Context(), acme, i.dir, i.name(), entries))
 		}
 		if c, want := i.compare(), (backup.ImportCounts{Listed: all, Changed: all / 100, Unchanged: all - all/100, Disabled: all / 25, KnownActive: all - all/25}); c != want {
 			b.Fatalf("counts are %+v, want %+v", c, want)

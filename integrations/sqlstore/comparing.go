@@ -37,7 +37,7 @@ var differs = `(` + prefixed("s", entryColumns) + `) <> (` + prefixed("e", entry
 
 // ComparePass tells the staged pass from what is known. It changes nothing but the staged entries' problems (duplicates),
 // and keeps the counts for the preview.
-func (s *Store) ComparePass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) (c backup.ImportCounts, err error) {
+func (s *Store) comparePass(ctx context.Context, tenant string, dir backup.DirectoryName, pass string) (c backup.ImportCounts, err error) {
 	err = s.change(ctx, "compare an import", func(tx *sql.Tx) error {
 		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (s *Store) ComparePass(ctx context.Context, tenant string, dir backup.Direc
 // either: two active accounts of one mailbox would back it up twice, once under a wrong name. Whoever thereby becomes a
 // duplicate leaves his account as it is in turn, so the last statement follows the chain to its end. Its CROSS JOINs keep SQLite from
 // looking at all entries for each mail (https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join).
-func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind) error {
+func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName) error {
 	return execAll(ctx, tx, []any{tenant, dir},
 		`UPDATE staged_entry AS s SET problem = '' WHERE `+isStaged+` AND s.problem = 'duplicate_mail'`,
 
@@ -92,7 +92,7 @@ func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.D
 }
 
 // countDifference counts the listing once its duplicates are marked.
-func countDifference(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind) (c backup.ImportCounts, err error) {
+func countDifference(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName) (c backup.ImportCounts, err error) {
 	var newlyDisabled int
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*),
 			COUNT(CASE WHEN e.entry_id IS NULL THEN 1 END),

@@ -26,7 +26,7 @@ type Preview struct {
 
 // ListProblems returns a page of listed entries that have a problem, in order of entry id. after is the next of the page before;
 // next is empty on the last page. A limit below 1 or over 1,000 means 1,000.
-func (s *Store) ListProblems(ctx context.Context, tenant string, dir backup.DirectoryKind, after string, limit int) (page []backup.DirectoryEntry, next string, err error) {
+func (s *Store) ListProblems(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (page []backup.DirectoryEntry, next string, err error) {
 	limit = pageSize(limit)
 	rows, err := list(ctx, s.read, scanEntry, `SELECT entry_id, `+entryColumns+` FROM directory_entry
 		WHERE tenant = $1 AND directory = $2 AND problem <> '' AND present AND entry_id > $3 ORDER BY entry_id LIMIT $4`, tenant, dir, clean(after), limit+1)
@@ -45,12 +45,12 @@ func (s *Store) ListProblems(ctx context.Context, tenant string, dir backup.Dire
 
 // PreviewPass returns a page of what the directory's staged import would do, with the counts of its last comparison. There are no
 // counts before it was compared, and nothing at all once it was applied. A limit below 1 or over 1,000 means 1,000.
-func (s *Store) PreviewPass(ctx context.Context, tenant string, dir backup.DirectoryKind, after string, limit int) (Preview, error) {
+func (s *Store) PreviewPass(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (Preview, error) {
 	p, err := s.previewPass(ctx, tenant, dir, clean(after), pageSize(limit))
 	return p, classify(ctx, "preview an import", err)
 }
 
-func (s *Store) previewPass(ctx context.Context, tenant string, dir backup.DirectoryKind, after string, limit int) (p Preview, err error) {
+func (s *Store) previewPass(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (p Preview, err error) {
 	// One transaction, so that an import that is applied meanwhile does not look like everybody leaving.
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {

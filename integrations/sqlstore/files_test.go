@@ -40,13 +40,13 @@ func TestFullDisk(t *testing.T) {
 	i.stage()
 	var err error
 	for n := 0; err == nil && n < 100; n++ {
-		err = i.store.StagePage(t.Context(), acme, i.dir, i.name(), crowd(n*100, 100))
+		err = i.store.stagePage(t.Context(), acme, i.dir, i.name(), crowd(n*100, 100))
 	}
 	wantCode(t, err, backup.CodeDiskFull)
 	if e := backup.AsError(err); e.Retryable || e.Fault != backup.FaultOurs || e.Hint == "" {
 		t.Errorf("the error is %+v", e)
 	}
-	_, err = i.store.ApplyPass(t.Context(), acme, i.dir, i.name(), noon)
+	_, err = i.store.applyPass(t.Context(), acme, i.dir, i.name(), noon)
 	wantCode(t, err, backup.CodeDiskFull)
 	if have := i.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
 		t.Errorf("accounts are %q", have)

@@ -47,7 +47,7 @@ func people(t testing.TB, short ...string) []backup.DirectoryEntry {
 type importer struct {
 	testing.TB
 	store *Store
-	dir   backup.DirectoryKind
+	dir   backup.DirectoryName
 	pass  int64
 	now   time.Time
 }
@@ -56,16 +56,16 @@ type importer struct {
 var passes atomic.Int64
 
 func newImporter(t testing.TB, s *Store) *importer {
-	return &importer{TB: t, store: s, dir: backup.LDAP, now: noon}
+	return &importer{TB: t, store: s, dir: "ldap", now: noon}
 }
 
 func (i *importer) stage(pages ...[]backup.DirectoryEntry) {
 	i.Helper()
 	i.pass = passes.Add(1)
 	i.now = i.now.Add(time.Hour)
-	must(i, i.store.BeginPass(i.Context(), acme, i.dir, i.name()))
+	must(i, i.store.beginPass(i.Context(), acme, i.dir, i.name()))
 	for _, p := range pages {
-		must(i, i.store.StagePage(i.Context(), acme, i.dir, i.name(), p))
+		must(i, i.store.stagePage(i.Context(), acme, i.dir, i.name(), p))
 	}
 }
 
@@ -73,12 +73,12 @@ func (i *importer) name() string { return fmt.Sprint("pass-", i.pass) }
 
 func (i *importer) compare() backup.ImportCounts {
 	i.Helper()
-	return got[backup.ImportCounts](i)(i.store.ComparePass(i.Context(), acme, i.dir, i.name()))
+	return got[backup.ImportCounts](i)(i.store.comparePass(i.Context(), acme, i.dir, i.name()))
 }
 
 func (i *importer) apply() backup.Accounts {
 	i.Helper()
-	return got[backup.Accounts](i)(i.store.ApplyPass(i.Context(), acme, i.dir, i.name(), i.now))
+	return got[backup.Accounts](i)(i.store.applyPass(i.Context(), acme, i.dir, i.name(), i.now))
 }
 
 func (i *importer) run(pages ...[]backup.DirectoryEntry) backup.ImportCounts {
@@ -359,7 +359,7 @@ func TestEntryWithUPNOnlyBecomesAnAccount(t *testing.T) {
 
 func TestIDsOfSCIMAreCaseExact(t *testing.T) {
 	i := newImporter(t, newStore(t))
-	i.dir = backup.SCIM
+	i.dir = "scim"
 	i.run(people(t, "ab anna", "AB bela"))
 	if have := i.accounts(); !slices.Equal(have, []string{"ab anna", "AB bela"}) {
 		t.Errorf("accounts are %q", have)
@@ -399,10 +399,10 @@ func TestAnotherPassEndsTheFirst(t *testing.T) {
 	i.stage(people(t, "e1 anna"))
 	old := i.name()
 	i.stage(people(t, "e2 bela"))
-	wantCode(t, i.store.StagePage(t.Context(), acme, i.dir, old, people(t, "e3 chen")), backup.CodeNotFound)
-	_, err := i.store.ComparePass(t.Context(), acme, i.dir, old)
+	wantCode(t, i.store.stagePage(t.Context(), acme, i.dir, old, people(t, "e3 chen")), backup.CodeNotFound)
+	_, err := i.store.comparePass(t.Context(), acme, i.dir, old)
 	wantCode(t, err, backup.CodeNotFound)
-	_, err = i.store.ApplyPass(t.Context(), acme, i.dir, old, noon)
+	_, err = i.store.applyPass(t.Context(), acme, i.dir, old, noon)
 	wantCode(t, err, backup.CodeNotFound)
 	i.apply()
 	if have := i.accounts(); !slices.Equal(have, []string{"e2 bela"}) {
@@ -413,14 +413,14 @@ func TestAnotherPassEndsTheFirst(t *testing.T) {
 func TestDirectoriesAndTenantsDoNotMix(t *testing.T) {
 	s := newStore(t)
 	ldap, entra := newImporter(t, s), newImporter(t, s)
-	entra.dir = backup.Entra
+	entra.dir = "entra"
 	ldap.run(people(t, "e1 anna"))
 	entra.run(people(t, "e2 bela"))
 	if have := ldap.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
 		t.Errorf("accounts are %q", have)
 	}
-	must(t, s.BeginPass(t.Context(), "other", backup.LDAP, "p"))
-	c := got[backup.ImportCounts](t)(s.ComparePass(t.Context(), "other", backup.LDAP, "p"))
+	must(t, s.beginPass(t.Context(), "other", "ldap", "p"))
+	c := got[backup.ImportCounts](t)(s.comparePass(t.Context(), "other", "ldap", "p"))
 	if c != (backup.ImportCounts{}) {
 		t.Errorf("another tenant's import counts %+v", c)
 	}

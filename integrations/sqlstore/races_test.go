@@ -89,7 +89,7 @@ func TestReceiptsOfRacingProcessesCountWithoutGaps(t *testing.T) {
 func TestRunsOfRacingProcessesCountWithoutGaps(t *testing.T) {
 	var numbers collected[int64]
 	race(t, 20, func(ctx context.Context, s *Store, w int) error {
-		r, _, err := s.StartRun(ctx, backup.Run{Tenant: acme, RunID: fmt.Sprint("run-", w/2), Started: noon}, []backup.Service{backup.Mail}, 10)
+		r, _, err := s.StartRun(ctx, backup.Run{Tenant: acme, RunID: fmt.Sprint("run-", w/2), Started: noon}, backup.ServicePlan{Default: []backup.Service{backup.Mail}}, 10)
 		numbers.add(r.Number)
 		return err
 	})

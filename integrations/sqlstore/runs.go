@@ -25,7 +25,7 @@ func countValues(c backup.Counts) []any {
 
 // StartRun makes the run and an open part for every active account and service. The accounts, in order of mail, are cut
 // into shards of at most shardSize. Called again with the same runID it returns what it made.
-func (s *Store) StartRun(ctx context.Context, r backup.Run, services []backup.Service, shardSize int) (run backup.Run, shards int, err error) {
+func (s *Store) StartRun(ctx context.Context, r backup.Run, plan backup.ServicePlan, shardSize int) (run backup.Run, shards int, err error) {
 	if shardSize < 1 {
 		return run, 0, badConfig("a shard of a run must hold at least one account", "", nil)
 	}
@@ -35,7 +35,7 @@ func (s *Store) StartRun(ctx context.Context, r backup.Run, services []backup.Se
 		}
 		err := tx.QueryRowContext(ctx, `SELECT number, shards FROM run WHERE tenant = $1 AND run_id = $2`, r.Tenant, r.RunID).Scan(&r.Number, &shards)
 		if errors.Is(err, sql.ErrNoRows) {
-			r.Number, shards, err = makeRun(ctx, tx, r, services, shardSize)
+			r.Number, shards, err = makeRun(ctx, tx, r, plan.Default, shardSize)
 		}
 		if err != nil {
 			return err

@@ -25,7 +25,7 @@ func crew(t *testing.T, s *Store, last byte) {
 func startRun(t *testing.T, s *Store, runID string, shardSize int) (backup.Run, int) {
 	t.Helper()
 	r, shards, err := s.StartRun(t.Context(), backup.Run{Tenant: acme, App: backup.Microsoft365, WorkflowID: "backup/acme", RunID: runID, Started: noon},
-		[]backup.Service{backup.Mail, backup.Drive, backup.Mail}, shardSize)
+		backup.ServicePlan{Default: []backup.Service{backup.Mail, backup.Drive, backup.Mail}}, shardSize)
 	must(t, err)
 	return r, shards
 }
@@ -81,7 +81,7 @@ func TestRunOfNobody(t *testing.T) {
 	if run.Number != 1 || run.Parts != 0 || shards != 0 {
 		t.Errorf("the run is %+v in %d shards", run, shards)
 	}
-	_, _, err := s.StartRun(t.Context(), backup.Run{Tenant: acme, RunID: "second"}, nil, 0)
+	_, _, err := s.StartRun(t.Context(), backup.Run{Tenant: acme, RunID: "second"}, backup.ServicePlan{}, 0)
 	wantCode(t, err, backup.CodeBadConfig)
 }
 

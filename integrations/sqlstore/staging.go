@@ -24,7 +24,7 @@ const entryColumns = `dn, mail, upn, display_name, employee_id, department, disa
 const stagedColumns = `tenant, directory, entry_id, ` + entryColumns + `, mail_key, upn_key, account_id`
 
 // BeginPass forgets whatever is staged for this directory and opens the pass.
-func (s *Store) BeginPass(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string) error {
+func (s *Store) beginPass(ctx context.Context, tenant string, dir backup.DirectoryName, pass string) error {
 	return s.change(ctx, "begin an import", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO import_pass (tenant, directory, pass, counts, applied, applied_at) VALUES ($1, $2, $3, '', '', 0)
 			ON CONFLICT (tenant, directory) DO UPDATE SET pass = excluded.pass, counts = ''`, tenant, dir, pass)
@@ -38,7 +38,7 @@ func (s *Store) BeginPass(ctx context.Context, tenant string, dir backup.Directo
 
 // StagePage upserts entries by id: a page may be repeated, and of two entries with one id the last wins. The pass must be
 // the directory's open one; CodeNotFound when another began since.
-func (s *Store) StagePage(ctx context.Context, tenant string, dir backup.DirectoryKind, pass string, page []backup.DirectoryEntry) error {
+func (s *Store) stagePage(ctx context.Context, tenant string, dir backup.DirectoryName, pass string, page []backup.DirectoryEntry) error {
 	entries := prepare(tenant, dir, page)
 	return s.change(ctx, "stage a page of an import", func(tx *sql.Tx) error {
 		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
@@ -54,7 +54,7 @@ func (s *Store) StagePage(ctx context.Context, tenant string, dir backup.Directo
 }
 
 // lockPass makes sure that the pass is the directory's open one until the transaction ends.
-func lockPass(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryKind, pass string) error {
+func lockPass(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName, pass string) error {
 	n, err := execute(ctx, tx, `UPDATE import_pass SET pass = pass WHERE tenant = $1 AND directory = $2 AND pass = $3`, tenant, dir, pass)
 	if err == nil && n == 0 {
 		return notFound(backup.FaultOurs, "this import is not the directory's current one: another began since", "holdfast users import "+tenant+" starts a new one")
@@ -66,11 +66,11 @@ func lockPass(ctx context.Context, tx *sql.Tx, tenant string, dir backup.Directo
 type staged []any
 
 // prepare makes rows of entries, one per id, because a statement may not upsert one row twice (PostgreSQL).
-func prepare(tenant string, dir backup.DirectoryKind, page []backup.DirectoryEntry) []staged {
+func prepare(tenant string, dir backup.DirectoryName, page []backup.DirectoryEntry) []staged {
 	at := make(map[string]int, len(page))
 	rows := make([]staged, 0, len(page))
 	for _, e := range page {
-		id := entryID(dir, e)
+		id := entryID(e)
 		i, again := at[id]
 		if !again {
 			i = len(rows)
@@ -82,7 +82,7 @@ func prepare(tenant string, dir backup.DirectoryKind, page []backup.DirectoryEnt
 	return rows
 }
 
-func stagedRow(tenant string, dir backup.DirectoryKind, id string, e backup.DirectoryEntry) staged {
+func stagedRow(tenant string, dir backup.DirectoryName, id string, e backup.DirectoryEntry) staged {
 	mail, upn := strings.TrimSpace(clean(e.Mail)), strings.TrimSpace(clean(e.UPN))
 	key := mail
 	if key == "" {
@@ -103,23 +103,20 @@ func problem(e backup.DirectoryEntry, address string) backup.EntryProblem {
 	return ""
 }
 
-// entryID is the id under which an entry is known. The ids of LDAP (RFC 4530) and Entra are UUIDs, whose letters' case means
-// nothing; those of SCIM are case-exact (RFC 7643 section 3.1). An entry without an id gets one of its content, so that it is
+// entryID is the id under which an entry is known. An entry without an id gets one of its content, so that it is
 // counted and shown, and never becomes an account.
-func entryID(dir backup.DirectoryKind, e backup.DirectoryEntry) string {
+func entryID(e backup.DirectoryEntry) string {
 	id := clean(e.ID)
 	switch {
 	case id == "":
 		return unidentified + digest(e.DN, e.Mail, e.UPN, e.DisplayName, e.EmployeeID)[:32]
-	case dir == backup.SCIM:
-		return id
 	}
 	return strings.ToLower(id)
 }
 
 // accountID derives an account's id from its directory entry, so that a store that had to be made anew gives everybody the
 // id under which the repository keeps his snapshots.
-func accountID(tenant string, dir backup.DirectoryKind, entry string) string {
+func accountID(tenant string, dir backup.DirectoryName, entry string) string {
 	return "a" + digest("account", tenant, string(dir), entry)[:16]
 }
 

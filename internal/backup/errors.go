@@ -30,17 +30,19 @@ const (
 	CodeDestroyed    Code = "destroyed"     // the key no longer exists
 
 	// Outside systems.
-	CodeUnreachable      Code = "unreachable"       // no answer: DNS, TCP, TLS, time-out
-	CodeBadCredential    Code = "bad_credential"    // the credential was refused
-	CodeMissingRole      Code = "missing_role"      // authenticated, but a permission is missing
-	CodeThrottled        Code = "throttled"         // asked to come back later
-	CodeBadResponse      Code = "bad_response"      // the answer broke off or was not what the protocol says
-	CodeCursorExpired    Code = "cursor_expired"    // a delta token is no longer good: list everything
-	CodeNotFound         Code = "not_found"         // the thing asked for is not there
-	CodeFenced           Code = "fenced"            // this one mailbox or drive is closed to us by policy
-	CodeNoService        Code = "no_service"        // the account has no mailbox or no drive
-	CodeEmptyListing     Code = "empty_listing"     // a directory lists nobody where people were known
-	CodeRemovalThreshold Code = "removal_threshold" // too many people would be removed at once
+	CodeUnreachable       Code = "unreachable"        // no answer: DNS, TCP, TLS, time-out
+	CodeBadCredential     Code = "bad_credential"     // the credential was refused
+	CodeMissingRole       Code = "missing_role"       // authenticated, but a permission is missing
+	CodeThrottled         Code = "throttled"          // asked to come back later
+	CodeBadResponse       Code = "bad_response"       // the answer broke off or was not what the protocol says
+	CodeCursorExpired     Code = "cursor_expired"     // a delta token is no longer good: list everything
+	CodeDifferenceChanged Code = "difference_changed" // what was approved is not what would happen now
+	CodeConflict          Code = "conflict"           // another thing of the same name is there already
+	CodeNotFound          Code = "not_found"          // the thing asked for is not there
+	CodeFenced            Code = "fenced"             // this one mailbox or drive is closed to us by policy
+	CodeNoService         Code = "no_service"         // the account has no mailbox or no drive
+	CodeEmptyListing      Code = "empty_listing"      // a directory lists nobody where people were known
+	CodeRemovalThreshold  Code = "removal_threshold"  // too many people would be removed at once
 
 	// Ours.
 	CodeBadConfig      Code = "bad_config"      // configuration that cannot work

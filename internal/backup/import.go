@@ -1,30 +1,147 @@
 package backup
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
-// ImportCounts is the difference between a directory's listing and what is known. Counts of entries.
+// Pass names one read of one directory and what is made of it.
+type Pass struct {
+	Tenant    string
+	Directory DirectoryName
+	// ID is the workflow run that began it.
+	ID string
+}
+
+// ImportCounts is the difference between what a directory says and what is known. Counts of entries, but for the last three.
 type ImportCounts struct {
-	Listed    int `json:"listed"`    // entries in this listing
+	// Listed entries were in this read: all of the directory, or those that changed.
+	Listed    int `json:"listed"`
 	Added     int `json:"added"`     // not known before
-	Changed   int `json:"changed"`   // known, an attribute differs
+	Changed   int `json:"changed"`   // known, a field differs
 	Unchanged int `json:"unchanged"` // known and equal
-	Vanished  int `json:"vanished"`  // known and active, not listed any more
+	Vanished  int `json:"vanished"`  // behind an active account, and gone
 	Disabled  int `json:"disabled"`  // listed as disabled
-	Returned  int `json:"returned"`  // preserved before, listed and enabled now
+	Returned  int `json:"returned"`  // its account was not active, and will be
 	// Problems by kind; such entries are counted in Added/Changed/Unchanged, too.
 	NoMail        int `json:"noMail"`
 	DuplicateMail int `json:"duplicateMail"`
 	BadEntries    int `json:"badEntries"`
-	// KnownActive is how many active accounts stood before this import: the base of the threshold's percent.
+	Conflicts     int `json:"conflicts,omitempty"`
+	Ignored       int `json:"ignored,omitempty"`
+	// Merged entries join an account that another directory made.
+	Merged int `json:"merged,omitempty"`
+	// KnownActive is how many active accounts this directory stood behind before: the base of the threshold's percent.
 	KnownActive int `json:"knownActive"`
-	// Leaving is how many active accounts this import would preserve (vanished or newly disabled).
+	// Leaving is how many active accounts this import would preserve: no directory has them any more, or one disabled them.
 	Leaving int `json:"leaving"`
+}
+
+// Problems is how many entries do not become accounts, but for those that a person decided to ignore.
+func (c ImportCounts) Problems() int { return c.NoMail + c.DuplicateMail + c.BadEntries + c.Conflicts }
+
+// ImportDifference is a compared pass.
+type ImportDifference struct {
+	Report int64        `json:"report"` // its number
+	Mode   ReadMode     `json:"mode"`
+	Counts ImportCounts `json:"counts"`
+	// Digest is over everything that the import would do to accounts, in a canonical order, as hex. Two passes of one digest would do the same.
+	Digest string `json:"digest"`
+	// First: no import of this directory was applied before.
+	First bool `json:"first"`
+}
+
+// ImportOutcome is how an import ended.
+type ImportOutcome string
+
+const (
+	ImportUnderWay               ImportOutcome = "under_way"
+	ImportApplied                ImportOutcome = "applied"
+	ImportPreviewedImportOutcome               = "previewed"
+	ImportRefused                ImportOutcome = "refused"  // an error, or nothing was listed: nothing was changed
+	ImportRejected               ImportOutcome = "rejected" // a person said no
+	ImportReplaced               ImportOutcome = "replaced" // another began before it ended
+)
+
+// ImportReport is the stored report of one import.
+type ImportReport struct {
+	Tenant     string        `json:"tenant"`
+	Number     int64         `json:"number"` // of the tenant, from 1
+	Directory  DirectoryName `json:"directory"`
+	Pass       string        `json:"pass"`
+	WorkflowID string        `json:"workflowID,omitempty"`
+	// By asked for it; empty: the schedule, or a push.
+	By      string        `json:"by,omitempty"`
+	Preview bool          `json:"preview,omitempty"`
+	Outcome ImportOutcome `json:"outcome"`
+	Mode    ReadMode      `json:"mode,omitempty"`
+	Note    string        `json:"note,omitempty"`
+	Counts  ImportCounts  `json:"counts"`
+	Digest  string        `json:"digest,omitempty"`
+	// Approved is who approved it, where that was needed.
+	Approved string `json:"approved,omitempty"`
+	Code     Code   `json:"code,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+	Calls    int64  `json:"calls"`
+	Pages    int64  `json:"pages"`
+	// Resumed counts how often the read went on after it had broken off.
+	Resumed int       `json:"resumed,omitempty"`
+	Started time.Time `json:"started"`
+	Read    time.Time `json:"read,omitzero"` // the read was complete
+	Ended   time.Time `json:"ended,omitzero"`
+	// Cursor tells whether the next import can read changes.
+	Cursor bool `json:"cursor"`
+}
+
+// ImportStart begins a report.
+type ImportStart struct {
+	WorkflowID string
+	By         string
+	Preview    bool
+}
+
+// ImportEnd ends a report that was not applied.
+type ImportEnd struct {
+	Outcome ImportOutcome
+	Code    Code
+	Detail  string
+}
+
+// ChangeKind is what happens to an account, or an entry that becomes none.
+type ChangeKind string
+
+const (
+	ChangeAdded     ChangeKind = "added"
+	ChangeChanged   ChangeKind = "changed"
+	ChangePreserved ChangeKind = "preserved" // disabled
+	ChangeRemoved   ChangeKind = "removed"   // gone from every directory; preserved likewise
+	ChangeReturned  ChangeKind = "returned"
+	ChangeMerged    ChangeKind = "merged"      // an entry of a further directory joins it
+	ChangeLeft      ChangeKind = "left"        // an entry left it, another directory still has the person
+	ChangeConflict  ChangeKind = "conflicting" // an entry that waits for a decision
+	ChangeSkipped   ChangeKind = "skipped"     // an entry that becomes no account; Problem says why
+	// Of persons' decisions, and of time; they are in events only.
+	ChangeDue      ChangeKind = "due"
+	ChangeReleased ChangeKind = "released"
+	ChangeDecided  ChangeKind = "decided"
+)
+
+// ImportChange is one line of a difference.
+type ImportChange struct {
+	Kind ChangeKind `json:"kind"`
+	// Account is empty for one that will be added and for entries that become none.
+	Account string         `json:"account,omitempty"`
+	Entry   DirectoryEntry `json:"entry"`
+	// Fields are those of the account that change.
+	Fields []FieldChange `json:"fields,omitempty"`
 }
 
 // Accounts is how many accounts of each state stand after an import.
 type Accounts struct {
 	Active    int `json:"active"`
 	Preserved int `json:"preserved"`
+	Due       int `json:"due,omitempty"`
+	Released  int `json:"released,omitempty"`
 }
 
 // RemovalThreshold is the size of a difference that no longer happens by itself. Zero fields take the defaults.
@@ -41,12 +158,14 @@ type ImportVerdict string
 const (
 	ImportApply   ImportVerdict = "apply"   // go ahead
 	ImportApprove ImportVerdict = "approve" // a person must approve the removals first
+	ImportConfirm ImportVerdict = "confirm" // a person must approve the first import of a directory
 	ImportRefuse  ImportVerdict = "refuse"  // an error, never an absence: nothing is changed
 )
 
 // JudgeImport decides on a difference. It is the one place where promise 4 ("an error is never read as
-// an absence") and the removal threshold are decided.
-func JudgeImport(c ImportCounts, t RemovalThreshold) (ImportVerdict, string) {
+// an absence"), the removal threshold and the approval of a first import are decided.
+func JudgeImport(d ImportDifference, t RemovalThreshold, approveFirst bool) (ImportVerdict, string) {
+	c := d.Counts
 	percent, count := t.Percent, t.Count
 	if percent == 0 {
 		percent = 10
@@ -55,12 +174,14 @@ func JudgeImport(c ImportCounts, t RemovalThreshold) (ImportVerdict, string) {
 		count = 5
 	}
 	switch {
-	case c.Listed == 0 && c.KnownActive > 0:
+	case d.Mode != ChangesRead && c.Listed == 0 && c.KnownActive > 0:
 		return ImportRefuse, fmt.Sprintf("the directory lists nobody, but %d people are known", c.KnownActive)
-	case c.Listed == 0:
+	case d.Mode != ChangesRead && c.Listed == 0:
 		return ImportRefuse, "the directory lists nobody: base DN, filter or rights are probably wrong"
 	case c.Leaving > count && c.Leaving*100 > percent*c.KnownActive:
 		return ImportApprove, fmt.Sprintf("%d of %d active people would be preserved (limit: %d %%, at least %d)", c.Leaving, c.KnownActive, percent, count)
+	case d.First && approveFirst:
+		return ImportConfirm, fmt.Sprintf("the first import would add %d people", c.Added-c.Problems()-c.Ignored)
 	}
 	return ImportApply, ""
 }

@@ -21,7 +21,7 @@ func TestJudgeImport(t *testing.T) {
 		"own limits, over":                   {counts: ImportCounts{Listed: 1, KnownActive: 3, Leaving: 2}, limits: RemovalThreshold{Percent: 50, Count: 1}, want: ImportApprove},
 		"a large company, one percent leave": {counts: ImportCounts{Listed: 99000, KnownActive: 100000, Leaving: 1000}, want: ImportApply},
 	} {
-		if got, why := JudgeImport(c.counts, c.limits); got != c.want || (why == "") != (c.want == ImportApply) {
+		if got, why := JudgeImport(ImportDifference{Mode: FullRead, Counts: c.counts}, c.limits, false); got != c.want || (why == "") != (c.want == ImportApply) {
 			t.Errorf("%s: %s (%q), want %s", name, got, why, c.want)
 		}
 	}

@@ -1,6 +1,9 @@
 package backup
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // App is a SaaS app connected to a tenant.
 type App string
@@ -28,15 +31,6 @@ const (
 	KeyByKMS KeyMethod = "kms"
 )
 
-// DirectoryKind is where people come from.
-type DirectoryKind string
-
-const (
-	LDAP  DirectoryKind = "ldap"
-	SCIM  DirectoryKind = "scim"
-	Entra DirectoryKind = "entra"
-)
-
 // SecretRef points at a secret: "env:NAME", "file:/absolute/path", or "vault:path#field" of the worker's own Vault. It is never the secret itself,
 // so it may stand in workflow histories, the store and logs.
 type SecretRef string
@@ -49,12 +43,34 @@ type Tenant struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	// Administrators may decide on this tenant's tasks.
-	Administrators []Principal         `json:"administrators"`
-	Key            KeyConfig           `json:"key"`
-	Directory      DirectoryConfig     `json:"directory"`
-	Microsoft365   *Microsoft365Config `json:"microsoft365,omitempty"`
-	Profile        Profile             `json:"profile"`
-	Repository     RepositoryConfig    `json:"repository"`
+	Administrators []Principal `json:"administrators"`
+	Key            KeyConfig   `json:"key"`
+	// Directories are the sources of people, in order of precedence: where two say different things of one person, the first wins.
+	Directories []DirectoryConfig `json:"directories"`
+	// People says how the entries of the directories become accounts.
+	People       PeopleConfig        `json:"people,omitzero"`
+	Microsoft365 *Microsoft365Config `json:"microsoft365,omitempty"`
+	// Profile is for everybody whom no rule of Profiles gives another one.
+	Profile    Profile          `json:"profile"`
+	Profiles   []ProfileRule    `json:"profiles,omitempty"`
+	Repository RepositoryConfig `json:"repository"`
+}
+
+// UnmarshalJSON also reads descriptions from before a tenant could have several directories, which stand in old histories and stores.
+func (t *Tenant) UnmarshalJSON(b []byte) error {
+	type plain Tenant
+	old := struct {
+		*plain
+		Directory *DirectoryConfig `json:"directory"`
+	}{plain: (*plain)(t)}
+	if err := json.Unmarshal(b, &old); err != nil {
+		return err
+	}
+	if d := old.Directory; d != nil && len(t.Directories) == 0 {
+		d.Name = DirectoryName(d.Kind)
+		t.Directories = []DirectoryConfig{*d}
+	}
+	return nil
 }
 
 // Role is what a principal may do for a tenant.
@@ -159,49 +175,6 @@ type ConnectorConfig struct {
 	Name string `json:"name"`
 	// Identity is "ed25519:" and the unpadded base64url of the 32-byte public key.
 	Identity string `json:"identity"`
-}
-
-// DirectoryConfig is the source of people.
-type DirectoryConfig struct {
-	Kind DirectoryKind `json:"kind"`
-	LDAP *LDAPConfig   `json:"ldap,omitempty"`
-	// Removals is the threshold over which a difference waits for an approval.
-	Removals RemovalThreshold `json:"removals"`
-}
-
-// LDAPConfig reaches one LDAP directory (OpenLDAP or Active Directory).
-type LDAPConfig struct {
-	// URL is ldaps://host:port, or ldap://host:port with StartTLS set. Plain LDAP is refused.
-	URL      string `json:"url"`
-	StartTLS bool   `json:"startTLS,omitempty"`
-	// CAFile is a PEM file of the private CA, absolute; empty means the system's roots.
-	CAFile       string    `json:"caFile,omitempty"`
-	BindDN       string    `json:"bindDN"`
-	BindPassword SecretRef `json:"bindPassword"`
-	BaseDN       string    `json:"baseDN"`
-	// Filter selects people (RFC 4515). Default: (|(objectClass=inetOrgPerson)(&(objectClass=user)(objectCategory=person))).
-	Filter string `json:"filter,omitempty"`
-	// Groups limits people to members of these group DNs, when not empty.
-	Groups []string `json:"groups,omitempty"`
-	// Attributes maps our words to the directory's attribute names; empty fields take the defaults
-	// of the detected flavour (entryUUID/mail/… or objectGUID/mail/…).
-	Attributes LDAPAttributes `json:"attributes"`
-	// PageSize is entries per page; default 500.
-	PageSize int `json:"pageSize,omitempty"`
-}
-
-// LDAPAttributes names the attributes read. Empty means the flavour's default.
-type LDAPAttributes struct {
-	ID          string `json:"id,omitempty"`          // entryUUID, objectGUID
-	Mail        string `json:"mail,omitempty"`        // mail
-	UPN         string `json:"upn,omitempty"`         // userPrincipalName; OpenLDAP: mail
-	DisplayName string `json:"displayName,omitempty"` // displayName, else cn
-	EmployeeID  string `json:"employeeID,omitempty"`  // employeeNumber, employeeID
-	Department  string `json:"department,omitempty"`  // departmentNumber, department
-	// Disabled and DisabledValue mark a disabled account on directories other than AD, for example
-	// employeeType=disabled; AD's userAccountControl bit 2 and OpenLDAP's pwdAccountLockedTime are always understood.
-	Disabled      string `json:"disabled,omitempty"`
-	DisabledValue string `json:"disabledValue,omitempty"`
 }
 
 // Microsoft365Config is an app registration (client credentials flow, app-only).

@@ -62,7 +62,7 @@ func TestClient(t *testing.T) {
 }
 
 func tenant(id string) backup.Tenant {
-	return backup.Tenant{ID: id, Name: strings.ToUpper(id), Directory: backup.DirectoryConfig{Kind: backup.LDAP}}
+	return backup.Tenant{ID: id, Name: strings.ToUpper(id), Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}}
 }
 
 func must[T any](v T, err error) func(testing.TB) T {
@@ -209,10 +209,10 @@ func testFailedOnboarding(t *testing.T, c *orchestrator.Client) {
 
 func testRequests(t *testing.T, c *orchestrator.Client) {
 	ctx := t.Context()
-	if r := must(c.ImportPeople(ctx, "requests", backup.LDAP, true, "anna"))(t); r.Applied || r.Counts.Added != 3 {
+	if r := must(c.ImportPeople(ctx, "requests", "ldap", true, "anna"))(t); r.Applied || r.Counts.Added != 3 {
 		t.Errorf("preview: %+v", r)
 	}
-	if r := must(c.ImportPeople(ctx, "requests", backup.LDAP, false, "anna"))(t); !r.Applied {
+	if r := must(c.ImportPeople(ctx, "requests", "ldap", false, "anna"))(t); !r.Applied {
 		t.Errorf("import: %+v", r)
 	}
 	r := must(c.Restore(ctx, orchestrator.RestoreRequest{Tenant: "requests", App: app, Service: backup.Mail, Account: "a@b", To: "/x"}))(t)
@@ -228,18 +228,18 @@ func testRequests(t *testing.T, c *orchestrator.Client) {
 
 func testImportRefusals(t *testing.T, c *orchestrator.Client) {
 	ctx := t.Context()
-	if _, err := c.ImportPeople(ctx, "empty", backup.LDAP, false, "anna"); !backup.HasCode(err, backup.CodeEmptyListing) || errors.Is(err, orchestrator.ErrRefused) {
+	if _, err := c.ImportPeople(ctx, "empty", "ldap", false, "anna"); !backup.HasCode(err, backup.CodeEmptyListing) || errors.Is(err, orchestrator.ErrRefused) {
 		t.Errorf("an empty directory: %v", err)
 	}
 	slow, cancel := context.WithCancel(ctx)
 	done := make(chan error)
-	go func() { _, err := c.ImportPeople(slow, "slow", backup.LDAP, false, "slow"); done <- err }()
+	go func() { _, err := c.ImportPeople(slow, "slow", "ldap", false, "slow"); done <- err }()
 	eventually(t, "the slow import runs", func() bool {
-		_, err := c.Temporal().DescribeWorkflowExecution(ctx, workflows.ImportID("slow", backup.LDAP), "")
+		_, err := c.Temporal().DescribeWorkflowExecution(ctx, workflows.ImportID("slow", "ldap"), "")
 		return err == nil
 	})
 	for _, preview := range []bool{true, false} {
-		if _, err := c.ImportPeople(ctx, "slow", backup.LDAP, preview, "anna"); !errors.Is(err, orchestrator.ErrRefused) {
+		if _, err := c.ImportPeople(ctx, "slow", "ldap", preview, "anna"); !errors.Is(err, orchestrator.ErrRefused) {
 			t.Errorf("while an import runs, preview %v: %v", preview, err)
 		}
 	}

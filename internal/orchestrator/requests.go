@@ -35,7 +35,7 @@ func Systems() []System {
 // ImportPeople imports, or only compares when preview is set, and waits for the end. While an import or a preview of the same
 // directory is under way it is ErrRefused: the two would share the staged listing, and to join the other one would mistake a
 // preview for an import.
-func (c *Client) ImportPeople(ctx context.Context, tenant string, dir backup.DirectoryKind, preview bool, by string) (ImportResult, error) {
+func (c *Client) ImportPeople(ctx context.Context, tenant string, dir backup.DirectoryName, preview bool, by string) (ImportResult, error) {
 	what := "Import people of %s from %s"
 	if preview {
 		what = "Preview people of %s from %s"

@@ -89,19 +89,24 @@ func plans(t backup.Tenant, app backup.App) []plan {
 		memo: map[string]any{"about": fmt.Sprintf("Backs up %s of %s. Changed by holdfast apply.", AppTitle(app), named(t))},
 	}
 	all := append([]plan{backups}, keyPlans(t, app)...)
-	if t.Directory.Kind == backup.SCIM {
-		return all // an identity provider pushes; there is nothing to list
+	for _, d := range t.Directories {
+		all = append(all, importPlan(t, d))
 	}
-	people := plan{
-		id: workflows.ImportID(t.ID, t.Directory.Kind), every: importEvery, offset: importOffset, jitter: maxJitter, tenant: t.ID,
+	return all
+}
+
+// importPlan also imports what an identity provider pushed: a push starts an import by itself, and this one makes up for one that was lost.
+func importPlan(t backup.Tenant, d backup.DirectoryConfig) plan {
+	every := d.Every.Or(importEvery)
+	return plan{
+		id: workflows.ImportID(t.ID, d.Name), every: every, offset: importOffset % every, jitter: min(every/10, maxJitter), tenant: t.ID,
 		action: &client.ScheduleWorkflowAction{
-			Workflow: workflows.ImportPeopleName, Args: []any{workflows.ImportPeopleInput{Tenant: t.ID, Directory: t.Directory.Kind}},
+			Workflow: workflows.ImportPeopleName, Args: []any{workflows.ImportPeopleInput{Tenant: t.ID, Directory: d.Name}},
 			StaticSummary:         summary("Import people of %s", named(t)),
 			TypedSearchAttributes: temporal.NewSearchAttributes(workflows.TenantAttribute.ValueSet(t.ID)),
 		},
-		memo: map[string]any{"about": fmt.Sprintf("Imports the people of %s every day. Changed by holdfast apply.", named(t))},
+		memo: map[string]any{"about": fmt.Sprintf("Imports the people of %s from %s. Changed by holdfast apply.", named(t), d.Name)},
 	}
-	return append(all, people)
 }
 
 // keyPlans are the drills and, where wanted, the rotations of the tenant's key.

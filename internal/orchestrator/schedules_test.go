@@ -53,7 +53,7 @@ func testSchedulesKept(t *testing.T, c *orchestrator.Client) {
 	if s = must(c.BackupSchedule(ctx, "kept", app))(t); s.Paused || s.Next.IsZero() || time.Until(s.Next) > 4*time.Hour+24*time.Minute {
 		t.Errorf("after resuming: %+v", s)
 	}
-	people := must(c.Temporal().ScheduleClient().GetHandle(ctx, workflows.ImportID("kept", backup.LDAP)).Describe(ctx))(t)
+	people := must(c.Temporal().ScheduleClient().GetHandle(ctx, workflows.ImportID("kept", "ldap")).Describe(ctx))(t)
 	if i := people.Schedule.Spec.Intervals; len(i) != 1 || i[0].Every != 24*time.Hour || i[0].Offset != 22*time.Hour {
 		t.Errorf("import: %+v", i)
 	}

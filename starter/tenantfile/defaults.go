@@ -20,14 +20,8 @@ func applyDefaults(t *backup.Tenant) {
 		t.Name = t.ID
 	}
 	keyDefaults(&t.Key, t.ID)
-	if t.Directory.Removals.Percent == 0 {
-		t.Directory.Removals.Percent = 10
-	}
-	if t.Directory.Removals.Count == 0 {
-		t.Directory.Removals.Count = 5
-	}
-	if l := t.Directory.LDAP; l != nil && l.PageSize == 0 {
-		l.PageSize = 500
+	for i := range t.Directories {
+		directoryDefaults(&t.Directories[i])
 	}
 	p := &t.Profile
 	if len(p.Services) == 0 {
@@ -40,6 +34,22 @@ func applyDefaults(t *backup.Tenant) {
 	}
 	if t.Repository.ID == "" {
 		t.Repository.ID = t.ID
+	}
+}
+
+func directoryDefaults(d *backup.DirectoryConfig) {
+	if d.Name == "" {
+		d.Name = backup.DirectoryName(d.Kind)
+	}
+	if d.Removals.Percent == 0 {
+		d.Removals.Percent = 10
+	}
+	if d.Removals.Count == 0 {
+		d.Removals.Count = 5
+	}
+	d.Every = backup.Duration(d.Every.Or(24 * time.Hour))
+	if l := d.LDAP; l != nil && l.PageSize == 0 {
+		l.PageSize = 1000
 	}
 }
 
@@ -68,9 +78,17 @@ func keyDefaults(k *backup.KeyConfig, tenant string) {
 
 // resolve makes paths absolute and reads the connectors' public keys.
 func resolve(tree *tree, t *backup.Tenant, folder string) []Problem {
-	if l := t.Directory.LDAP; l != nil {
-		l.CAFile = absolute(l.CAFile, folder)
-		l.BindPassword = reference(l.BindPassword, folder)
+	for _, d := range t.Directories {
+		if l := d.LDAP; l != nil {
+			l.CAFile = absolute(l.CAFile, folder)
+			l.BindPassword = reference(l.BindPassword, folder)
+			l.ClientCertificate = reference(l.ClientCertificate, folder)
+		}
+		if e := d.Entra; e != nil {
+			e.CAFile = absolute(e.CAFile, folder)
+			e.ClientSecret = reference(e.ClientSecret, folder)
+			e.ClientCertificate = reference(e.ClientCertificate, folder)
+		}
 	}
 	if m := t.Microsoft365; m != nil {
 		m.CAFile = absolute(m.CAFile, folder)

@@ -48,7 +48,7 @@ func TestGoodFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(explained(err))
 	}
-	if tenant.Name != "acme" || tenant.Key.Method != backup.KeyByConnector || tenant.Repository.ID != "acme" || tenant.Directory.LDAP.PageSize != 500 {
+	if tenant.Name != "acme" || tenant.Key.Method != backup.KeyByConnector || tenant.Repository.ID != "acme" || tenant.Directories[0].LDAP.PageSize != 500 {
 		t.Errorf("defaults: %+v", tenant)
 	}
 	p := tenant.Profile
@@ -259,7 +259,7 @@ func TestReadResolvesPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(explained(err))
 	}
-	if tenant.Key.Connectors[0].Identity != identity || tenant.Repository.Folder != filepath.Join(folder, "repo") || tenant.Directory.LDAP.CAFile != filepath.Join(folder, "ca.pem") {
+	if tenant.Key.Connectors[0].Identity != identity || tenant.Repository.Folder != filepath.Join(folder, "repo") || tenant.Directories[0].LDAP.CAFile != filepath.Join(folder, "ca.pem") {
 		t.Errorf("%+v", tenant)
 	}
 	write(t, filepath.Join(folder, "hq.pub"), "PRIVATE hunter2")
@@ -278,7 +278,7 @@ func TestExampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(explained(err))
 	}
-	if tenant.ID != "acme" || tenant.Directory.LDAP.Attributes.DisabledValue != "disabled" || len(tenant.Administrators) != 2 {
+	if tenant.ID != "acme" || tenant.Directories[0].LDAP.Attributes.DisabledValue != "disabled" || len(tenant.Administrators) != 2 {
 		t.Errorf("%+v", tenant)
 	}
 }
