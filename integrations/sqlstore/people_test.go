@@ -438,7 +438,7 @@ func TestDeathBetweenStageAndApply(t *testing.T) {
 	ctx, kill := context.WithCancel(t.Context())
 	tx, err := first.store.write.BeginTx(ctx, nil)
 	must(t, err)
-	must(t, apply(ctx, tx, acme, backup.LDAP, noon))
+	must(t, apply(ctx, tx, acme, "ldap", noon))
 	kill()
 	must(t, ignoreDone(tx.Rollback()))
 
