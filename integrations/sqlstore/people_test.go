@@ -459,7 +459,7 @@ func TestDeathBetweenStageAndApply(t *testing.T) {
 func TestFindAccountByWhatAPersonTypes(t *testing.T) {
 	i := newImporter(t, newStore(t))
 	i.run([]backup.DirectoryEntry{{ID: "e1", Mail: "Anna@acme.example", UPN: "a.smith@corp.example"}})
-	for _, ref := range []string{"anna@acme.example", "ANNA@ACME.EXAMPLE", " anna@acme.example ", "A.Smith@corp.example", accountID(acme, backup.LDAP, "e1")} {
+	for _, ref := range []string{"anna@acme.example", "ANNA@ACME.EXAMPLE", " anna@acme.example ", "A.Smith@corp.example", accountID(acme, "ldap", "e1")} {
 		if a, err := i.store.FindAccount(t.Context(), acme, ref); err != nil || a.EntryID != "e1" {
 			t.Errorf("%q finds %+v, %v", ref, a, err)
 		}
