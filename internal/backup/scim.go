@@ -111,3 +111,14 @@ type SCIMPage struct {
 	// StartIndex is from 1; Count may be 0, which asks for the total only.
 	StartIndex, Count int
 }
+
+// SCIMChange is a user that changed, or one of whose groups did.
+type SCIMChange struct {
+	// Sequence grows with every change of the directory, in the order of their commits. A user stands at the newest only.
+	Sequence int64
+	User     SCIMUser
+	// Gone: the user was deleted. Only the id of User is set then.
+	Gone bool
+	// Groups are those of the groups asked for that the user is in, directly or nested, as they were written by the asker, sorted.
+	Groups []string
+}
