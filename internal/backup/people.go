@@ -68,7 +68,7 @@ type ProfileCondition struct {
 	Directories []DirectoryName `json:"directories,omitempty"`
 	// Groups: it is in one of them, directly or nested. Written as the directory names groups: a DN, an Entra id, a SCIM display name.
 	Groups []string `json:"groups,omitempty"`
-	// Attributes: each has one of the values; letters' case means nothing. mail, upn, displayName, employeeID, department and kind are always
+	// Attributes: each has one of the values; letters' case means nothing. mail, upn, displayName, employeeID and department are always
 	// known, other names are the directory's own attributes.
 	Attributes map[string][]string `json:"attributes,omitempty"`
 	Kinds      []EntryKind         `json:"kinds,omitempty"`

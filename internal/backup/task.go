@@ -27,6 +27,11 @@ const (
 	TaskRemovals      = "removals"
 	TaskFirstBackup   = "schedule"
 
+	// Of people.
+	TaskFirstImport = "first-import" // approval: the first import of a directory
+	TaskConflicts   = "conflicts"    // entries that may be one of several people
+	TaskDeletions   = "deletions"    // approval: the data of people who left long ago may be deleted
+
 	// Of key custody.
 	TaskNewKey    = "new-key"    // the next generation can be made and had
 	TaskHolders   = "holders"    // every connector holds it
@@ -58,6 +63,8 @@ type Decision struct {
 	Action Action `json:"action"`
 	By     string `json:"by"`
 	Reason string `json:"reason,omitempty"`
+	// Difference is the digest of what an approval is for, where the task has one.
+	Difference string `json:"difference,omitempty"`
 }
 
 // Verdict is the outcome of a prerequisite's check. A check that could not be made is an error instead.
@@ -94,6 +101,8 @@ type Task struct {
 	NextCheck   time.Time `json:"nextCheck,omitzero"`
 	Reminders   int       `json:"reminders,omitempty"`
 	DecidedBy   string    `json:"decidedBy,omitempty"`
+	// Difference is the digest of what an approval of this task is for. An approval says it again, so that nobody approves what he has not seen.
+	Difference string `json:"difference,omitempty"`
 	// Workflow is the id of the workflow that the task belongs to: a checklist may mirror a child's task.
 	Workflow string `json:"workflow,omitempty"`
 }
@@ -110,8 +119,20 @@ func (t *Task) CheckDecision(d Decision) error {
 		return &Error{Code: CodeNotAllowed, Fault: FaultCustomer, Message: "the task " + t.Name + " does not take the action " + string(d.Action), Hint: "holdfast inbox shows the actions of every task"}
 	case d.Action == Waive && d.Reason == "":
 		return &Error{Code: CodeNotAllowed, Fault: FaultCustomer, Message: "waiving needs a reason", Hint: "--reason \"...\""}
+	case d.Action == Approve && d.Difference != t.Difference:
+		return t.otherDifference(d)
 	}
 	return nil
+}
+
+// otherDifference refuses an approval of something else than what waits.
+func (t *Task) otherDifference(d Decision) error {
+	message := "what waits is not what was approved: it has changed"
+	if d.Difference == "" {
+		message = "an approval of " + t.Name + " says which difference it approves"
+	}
+	return &Error{Code: CodeDifferenceChanged, Fault: FaultCustomer, Message: message,
+		Hint: "look at holdfast inbox again; the difference that waits is " + t.Difference}
 }
 
 // Authorize decides whether the decider is known to the tenant and may take the action on the task.

@@ -48,6 +48,12 @@ func directoryDefaults(d *backup.DirectoryConfig) {
 		d.Removals.Count = 5
 	}
 	d.Every = backup.Duration(d.Every.Or(24 * time.Hour))
+	if d.Kind == backup.Entra && d.Entra == nil {
+		d.Entra = &backup.EntraConfig{}
+	}
+	if d.Kind == backup.SCIM && d.SCIM == nil {
+		d.SCIM = &backup.SCIMConfig{}
+	}
 	if l := d.LDAP; l != nil && l.PageSize == 0 {
 		l.PageSize = 1000
 	}

@@ -26,9 +26,10 @@ func checkRules(t *tree) []Problem {
 	r := rules{tree: t}
 	r.administrators()
 	r.key()
-	r.directory()
+	r.directories()
 	r.microsoft365()
 	r.profile()
+	r.profiles()
 	return r.problems
 }
 
@@ -130,27 +131,123 @@ func (r *rules) keyTimes() {
 	}
 }
 
-func (r *rules) directory() {
-	kind := backup.DirectoryKind(r.text("directory", "kind"))
-	switch {
-	case kind == backup.SCIM && r.has("googleworkspace"):
-		r.refuse("SCIM is not offered for Google Workspace", "kind: ldap", "directory", "kind")
-	case kind == backup.SCIM || kind == backup.Entra:
-		r.refuse("this kind of directory is not part of this version", "kind: ldap", "directory", "kind")
-	case kind == backup.LDAP && !r.has("directory", "ldap"):
-		r.refuse("this field is missing", "url, bindDN, bindPassword and baseDN of the directory", "directory", "ldap")
+func (r *rules) directories() {
+	r.distinctDirectories()
+	for i := range r.list("directories") {
+		r.directory("directories", strconv.Itoa(i))
 	}
-	at := []string{"directory", "ldap", "url"}
-	address := r.text(at...)
-	if startTLS, _ := r.get("directory", "ldap", "startTLS").(bool); strings.HasPrefix(address, "ldap://") && !startTLS {
-		r.refuse("plain LDAP would send the password unencrypted", "ldaps://, or add startTLS: true", at...)
-	} else if strings.HasPrefix(address, "ldaps://") && startTLS {
-		r.refuse("ldaps is encrypted already and cannot start TLS again", "ldap:// with startTLS, or ldaps:// without", "directory", "ldap", "startTLS")
+	for field, names := range r.group("people", "precedence") {
+		list, _ := names.([]any)
+		for i, name := range list {
+			r.directoryIsThere(name, "people", "precedence", field, strconv.Itoa(i))
+		}
 	}
-	r.address(at...)
-	if r.has("directory", "ldap", "attributes", "disabledValue") && !r.has("directory", "ldap", "attributes", "disabled") {
-		r.refuse("this value belongs to no attribute", "name the attribute in disabled", "directory", "ldap", "attributes", "disabledValue")
+}
+
+// distinctDirectories also sees names that are left out.
+func (r *rules) distinctDirectories() {
+	seen := map[string]bool{}
+	for i := range r.list("directories") {
+		at := []string{"directories", strconv.Itoa(i)}
+		name := r.directoryName(at...)
+		if seen[name] && name != "" {
+			r.refuse("two directories have the name "+name, "a name of its own, for example name: "+name+"-2", append(at, "name")...)
+		}
+		seen[name] = true
 	}
+}
+
+func (r *rules) directoryName(at ...string) string {
+	return firstOf(r.text(append(slices.Clip(at), "name")...), r.text(append(slices.Clip(at), "kind")...))
+}
+
+// directoryIsThere refuses the name of a directory that the file does not have.
+func (r *rules) directoryIsThere(name any, at ...string) {
+	for i := range r.list("directories") {
+		if r.directoryName("directories", strconv.Itoa(i)) == name {
+			return
+		}
+	}
+	if _, isText := name.(string); isText {
+		r.refuse("there is no such directory", "the name of one of directories", at...)
+	}
+}
+
+// sections is what a directory of each kind needs, and how a problem is mended.
+var sections = map[backup.DirectoryKind]string{
+	backup.LDAP:  "url, baseDN and a way to sign in",
+	backup.Entra: "entra: {} takes the sign-in of microsoft365",
+	backup.SCIM:  "scim: {}",
+}
+
+func (r *rules) directory(path ...string) {
+	at := func(fields ...string) []string { return append(slices.Clip(path), fields...) }
+	kind := backup.DirectoryKind(r.text(at("kind")...))
+	if kind == backup.SCIM && r.has("googleworkspace") {
+		r.refuse("SCIM is not offered for Google Workspace: its users would have to be pushed by Google, which cannot", "kind: ldap or kind: entra", at("kind")...)
+	}
+	for other := range sections {
+		if known := sections[kind]; known != "" && other != kind && r.has(at(string(other))...) {
+			r.refuse("this belongs to a directory of the kind "+string(other), "remove it, or kind: "+string(other), at(string(other))...)
+		}
+	}
+	if kind == backup.LDAP && !r.has(at("ldap")...) {
+		r.refuse("this field is missing", sections[kind], at("ldap")...)
+	}
+	if every := r.duration(at("every")...); every != 0 && (every < minEvery || every > maxEvery) {
+		r.refuse("imports are 5m apart at least and 744h at most", "24h", at("every")...)
+	}
+	r.ldap(at("ldap")...)
+	r.entra(at("entra")...)
+}
+
+func (r *rules) ldap(path ...string) {
+	at := func(fields ...string) []string { return append(slices.Clip(path), fields...) }
+	if !r.has(path...) {
+		return
+	}
+	startTLS, _ := r.get(at("startTLS")...).(bool)
+	for address := range strings.SplitSeq(r.text(at("url")...), ",") {
+		if strings.HasPrefix(address, "ldap://") && !startTLS {
+			r.refuse("plain LDAP would send the password unencrypted", "ldaps://, or add startTLS: true", at("url")...)
+		} else if strings.HasPrefix(address, "ldaps://") && startTLS {
+			r.refuse("ldaps is encrypted already and cannot start TLS again", "ldap:// with startTLS, or ldaps:// without", at("startTLS")...)
+		}
+		r.isAddress(address, at("url")...)
+	}
+	r.ldapLogin(path...)
+	if r.has(at("attributes", "disabledValue")...) && !r.has(at("attributes", "disabled")...) {
+		r.refuse("this value belongs to no attribute", "name the attribute in disabled", at("attributes", "disabledValue")...)
+	}
+}
+
+// ldapLogin wants exactly one way to sign in.
+func (r *rules) ldapLogin(path ...string) {
+	at := func(field string) []string { return append(slices.Clip(path), field) }
+	certificate, kerberos := r.has(at("clientCertificate")...), r.has(at("kerberos")...)
+	if certificate && kerberos {
+		r.refuse("clientCertificate is given, too", "keep one way to sign in", at("kerberos")...)
+	}
+	for _, field := range []string{"bindDN", "bindPassword"} {
+		switch given := r.has(at(field)...); {
+		case given && (certificate || kerberos):
+			r.refuse("there is another way to sign in already", "keep one way to sign in", at(field)...)
+		case !given && !certificate && !kerberos:
+			r.refuse("this field is missing", fix(at(field)), at(field)...)
+		}
+	}
+}
+
+func (r *rules) entra(path ...string) {
+	at := func(field string) []string { return append(slices.Clip(path), field) }
+	if r.has(at("clientSecret")...) && r.has(at("clientCertificate")...) {
+		r.refuse("clientSecret is given, too", "keep one of clientSecret and clientCertificate", at("clientCertificate")...)
+	}
+	if r.has(at("clientID")...) && !r.has(at("clientSecret")...) && !r.has(at("clientCertificate")...) {
+		r.refuse("there is nothing to sign in with", "one of clientSecret and clientCertificate", at("clientSecret")...)
+	}
+	r.address(at("loginURL")...)
+	r.address(at("graphURL")...)
 }
 
 func (r *rules) microsoft365() {
@@ -176,13 +273,29 @@ func (r *rules) profile() {
 	if jitter := r.duration("profile", "jitter"); jitter != 0 && jitter >= backup.Duration(every).Or(24*time.Hour) {
 		r.refuse("starts cannot be spread further than they are apart", "a time shorter than every", "profile", "jitter")
 	}
+	r.services("profile")
+}
+
+func (r *rules) services(path ...string) {
 	seen := map[string]bool{}
-	for i := range r.list("profile", "services") {
-		s := r.text("profile", "services", strconv.Itoa(i))
+	for i := range r.list(append(slices.Clip(path), "services")...) {
+		at := append(slices.Clip(path), "services", strconv.Itoa(i))
+		s := r.text(at...)
 		if seen[s] && s != "" {
-			r.refuse("this service is listed twice", "keep one of them", "profile", "services", strconv.Itoa(i))
+			r.refuse("this service is listed twice", "keep one of them", at...)
 		}
 		seen[s] = true
+	}
+}
+
+func (r *rules) profiles() {
+	r.distinct("profiles", "name", same)
+	for i := range r.list("profiles") {
+		path := []string{"profiles", strconv.Itoa(i)}
+		r.services(path...)
+		for j, name := range r.list(append(slices.Clip(path), "when", "directories")...) {
+			r.directoryIsThere(name, append(slices.Clip(path), "when", "directories", strconv.Itoa(j))...)
+		}
 	}
 }
 
@@ -196,8 +309,9 @@ func (r *rules) duration(path ...string) time.Duration {
 }
 
 // address refuses a URL that cannot be dialled.
-func (r *rules) address(path ...string) {
-	text := r.text(path...)
+func (r *rules) address(path ...string) { r.isAddress(r.text(path...), path...) }
+
+func (r *rules) isAddress(text string, path ...string) {
 	if text == "" {
 		return
 	}

@@ -73,6 +73,10 @@ func explain(t *tree, e *jsonschema.ValidationError) []Problem {
 		return []Problem{t.problem(at, fmt.Sprintf("this needs %d entry at least", k.Want), fix(at))}
 	case *kind.MaxItems, *kind.MaxLength:
 		return []Problem{t.problem(at, "this is too long", fix(at))}
+	case *kind.MinProperties:
+		return []Problem{t.problem(at, "this needs one field at least", fix(at))}
+	case *kind.MaxProperties:
+		return []Problem{t.problem(at, "these are too many", fix(at))}
 	case *kind.MinLength:
 		return []Problem{t.problem(at, "this must not be empty", fix(at))}
 	case *kind.Minimum:
@@ -134,6 +138,10 @@ func schemaAt(path []string) map[string]any {
 		s = referred(s)
 		if items := child(s, "items"); len(items) > 0 && isIndex(p) {
 			s = items
+			continue
+		}
+		if values := child(s, "additionalProperties"); len(values) > 0 {
+			s = values // a map: its keys are the tenant's own
 			continue
 		}
 		s = child(child(s, "properties"), p)

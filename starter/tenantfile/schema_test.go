@@ -27,6 +27,15 @@ func compare(t *testing.T, typ reflect.Type, s map[string]any, at string) {
 	case typ.Kind() == reflect.Struct:
 		expect(t, at, s, "object")
 		compareFields(t, typ, s, at)
+	case typ.Kind() == reflect.Map:
+		expect(t, at, s, "object")
+		values := child(s, "properties") // a map with a closed set of keys has properties
+		if len(values) == 0 {
+			values = map[string]any{"": s["additionalProperties"]}
+		}
+		for key := range values {
+			compare(t, typ.Elem(), child(values, key), at+"{"+key+"}")
+		}
 	case typ.Kind() == reflect.Slice:
 		expect(t, at, s, "array")
 		compare(t, typ.Elem(), child(s, "items"), at+"[]")
@@ -80,7 +89,7 @@ func TestEnumsAgree(t *testing.T) {
 		"key.method":            {string(backup.KeyByConnector), string(backup.KeyByKMS)},
 		"key.connectorAbsent":   {string(backup.FailWhenAbsent), string(backup.WaitWhenAbsent)},
 		"key.kms.login.method":  {string(backup.LoginByAppRole), string(backup.LoginByToken), string(backup.LoginByKubernetes)},
-		"directory.kind":        {string(backup.LDAP), string(backup.SCIM), string(backup.Entra)},
+		"directories.0.kind":    {string(backup.LDAP), string(backup.SCIM), string(backup.Entra)},
 		"profile.services.0":    {string(backup.Mail), string(backup.Drive)},
 	} {
 		if got, _ := schemaAt(strings.Split(path, "."))["enum"].([]any); !slices.Equal(got, want) {

@@ -25,8 +25,8 @@ key:
   connectors:
     - name: hq
       identity: ` + identity + `
-directory:
-  kind: ldap
+directories:
+- kind: ldap
   ldap:
     url: ldaps://ldap.acme.example
     bindDN: cn=holdfast
@@ -48,7 +48,7 @@ func TestGoodFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(explained(err))
 	}
-	if tenant.Name != "acme" || tenant.Key.Method != backup.KeyByConnector || tenant.Repository.ID != "acme" || tenant.Directories[0].LDAP.PageSize != 500 {
+	if tenant.Name != "acme" || tenant.Key.Method != backup.KeyByConnector || tenant.Repository.ID != "acme" || tenant.Directories[0].LDAP.PageSize != 1000 {
 		t.Errorf("defaults: %+v", tenant)
 	}
 	p := tenant.Profile
@@ -115,7 +115,7 @@ func TestBadFields(t *testing.T) {
 		{"id with capitals", "id: acme", "id: Acme", "id", 1, "right form"},
 		{"id missing", "id: acme\n", "name: Acme\n", "id", 1, "missing"},
 		{"unknown field", "id: acme", "id: acme\ncolour: red", "colour", 2, "no such field"},
-		{"unknown field inside", "    bindDN:", "    colour: red\n    bindDN:", "directory.ldap.colour", 13, "no such field"},
+		{"unknown field inside", "    bindDN:", "    colour: red\n    bindDN:", "directories[0].ldap.colour", 13, "no such field"},
 		{"field given twice", "id: acme", "id: acme\nid: acme", "id", 2, "twice"},
 		{"no administrators", "  - name: anna@acme.example\n    role: cloud-admin\n", "  []\n", "administrators", 3, "1 entry"},
 		{"role unknown", "role: cloud-admin", "role: boss", "administrators[0].role", 4, "one of cloud-admin, saas-admin"},
@@ -146,37 +146,52 @@ func TestBadFields(t *testing.T) {
 		{"no grace", "key:\n", "key:\n  grace: 0s\n", "key.grace", 6, "longer than nothing"},
 		{"drills too close", "key:\n", "key:\n  drillEvery: 1m\n", "key.drillEvery", 6, "5m apart"},
 		{"shredWait over", "key:\n", "key:\n  shredWait: 745h\n", "key.shredWait", 6, "744h"},
-		{"vault reference without field", "env:LDAP_PASSWORD", "vault:secret/hunter2", "directory.ldap.bindPassword", 14, "where the secret is"},
+		{"vault reference without field", "env:LDAP_PASSWORD", "vault:secret/hunter2", "directories[0].ldap.bindPassword", 14, "where the secret is"},
 		{"key method unknown", "key:\n", "key:\n  method: paper\n", "key.method", 6, "one of connector, kms"},
 		{"identity is not base64", identity, "ed25519:???", "key.connectors[0].identity", 8, "right form"},
 		{"identity has stray bits", identity, identity[:len(identity)-1] + "B", "key.connectors[0].identity", 8, "not a public key"},
 		{"identity file missing", identity, "file:nowhere.pub", "key.connectors[0].identity", 8, "not there"},
-		{"connector twice", "directory:\n", "    - name: hq\n      identity: " + strings.Replace(identity, "AAAA", "BBBB", 1) + "\ndirectory:\n", "key.connectors[1].name", 9, "twice"},
-		{"identity twice", "directory:\n", "    - name: branch\n      identity: " + identity + "\ndirectory:\n", "key.connectors[1].identity", 10, "twice"},
-		{"directory kind unknown", "kind: ldap", "kind: excel", "directory.kind", 10, "one of ldap"},
-		{"scim", "kind: ldap", "kind: scim", "directory.kind", 10, "not part of this version"},
-		{"ldap missing", "  ldap:\n    url: ldaps://ldap.acme.example\n    bindDN: cn=holdfast\n    bindPassword: env:LDAP_PASSWORD\n    baseDN: dc=acme\n", "", "directory.ldap", 9, "missing"},
-		{"plain ldap", "ldaps://ldap.acme.example", "ldap://ldap.acme.example", "directory.ldap.url", 12, "unencrypted"},
-		{"ldaps and startTLS", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example\n    startTLS: true", "directory.ldap.startTLS", 13, "already"},
-		{"startTLS as text", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example\n    startTLS: yes please", "directory.ldap.startTLS", 13, "true or false"},
-		{"scheme", "ldaps://ldap.acme.example", "https://ldap.acme.example", "directory.ldap.url", 12, "right form"},
-		{"port", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example:99999", "directory.ldap.url", 12, "not an address"},
-		{"password in the url", "ldaps://ldap.acme.example", "ldaps://u:hunter2@ldap.acme.example", "directory.ldap.url", 12, "right form"},
-		{"inline password", "env:LDAP_PASSWORD", "hunter2", "directory.ldap.bindPassword", 14, "not be the secret itself"},
-		{"inline number password", "env:LDAP_PASSWORD", "987654321", "directory.ldap.bindPassword", 14, "text"},
-		{"vault reference with a space", "env:LDAP_PASSWORD", "vault:secret/ a#hunter2", "directory.ldap.bindPassword", 14, "where the secret is"},
-		{"baseDN empty", "baseDN: dc=acme", `baseDN: ""`, "directory.ldap.baseDN", 15, "empty"},
-		{"baseDN missing", "    baseDN: dc=acme\n", "", "directory.ldap.baseDN", 11, "missing"},
-		{"baseDN null", "baseDN: dc=acme", "baseDN:", "directory.ldap.baseDN", 15, "text"},
-		{"filter", "    baseDN:", "    filter: objectClass=*\n    baseDN:", "directory.ldap.filter", 15, "right form"},
-		{"page size", "    baseDN:", "    pageSize: 0\n    baseDN:", "directory.ldap.pageSize", 15, "1 or more"},
-		{"page size over", "    baseDN:", "    pageSize: 50000\n    baseDN:", "directory.ldap.pageSize", 15, "5000 or less"},
-		{"page size half", "    baseDN:", "    pageSize: 2.5\n    baseDN:", "directory.ldap.pageSize", 15, "whole number"},
-		{"page size infinite", "    baseDN:", "    pageSize: .inf\n    baseDN:", "directory.ldap.pageSize", 15, "number"},
-		{"disabledValue alone", "    baseDN:", "    attributes: {disabledValue: x}\n    baseDN:", "directory.ldap.attributes.disabledValue", 15, "no attribute"},
-		{"attribute name", "    baseDN:", "    attributes: {mail: 'a b'}\n    baseDN:", "directory.ldap.attributes.mail", 15, "right form"},
-		{"groups as text", "    baseDN:", "    groups: cn=x\n    baseDN:", "directory.ldap.groups", 15, "a list"},
-		{"removals", "  kind: ldap", "  removals: {percent: 101}\n  kind: ldap", "directory.removals.percent", 10, "100 or less"},
+		{"connector twice", "directories:\n", "    - name: hq\n      identity: " + strings.Replace(identity, "AAAA", "BBBB", 1) + "\ndirectories:\n", "key.connectors[1].name", 9, "twice"},
+		{"identity twice", "directories:\n", "    - name: branch\n      identity: " + identity + "\ndirectories:\n", "key.connectors[1].identity", 10, "twice"},
+		{"directory kind unknown", "kind: ldap", "kind: excel", "directories[0].kind", 10, "one of ldap"},
+		{"scim", "kind: ldap", "kind: scim", "directories[0].ldap", 12, "kind ldap"},
+		{"ldap missing", "  ldap:\n    url: ldaps://ldap.acme.example\n    bindDN: cn=holdfast\n    bindPassword: env:LDAP_PASSWORD\n    baseDN: dc=acme\n", "", "directories[0].ldap", 10, "missing"},
+		{"plain ldap", "ldaps://ldap.acme.example", "ldap://ldap.acme.example", "directories[0].ldap.url", 12, "unencrypted"},
+		{"ldaps and startTLS", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example\n    startTLS: true", "directories[0].ldap.startTLS", 13, "already"},
+		{"startTLS as text", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example\n    startTLS: yes please", "directories[0].ldap.startTLS", 13, "true or false"},
+		{"scheme", "ldaps://ldap.acme.example", "https://ldap.acme.example", "directories[0].ldap.url", 12, "right form"},
+		{"port", "ldaps://ldap.acme.example", "ldaps://ldap.acme.example:99999", "directories[0].ldap.url", 12, "not an address"},
+		{"password in the url", "ldaps://ldap.acme.example", "ldaps://u:hunter2@ldap.acme.example", "directories[0].ldap.url", 12, "right form"},
+		{"inline password", "env:LDAP_PASSWORD", "hunter2", "directories[0].ldap.bindPassword", 14, "not be the secret itself"},
+		{"inline number password", "env:LDAP_PASSWORD", "987654321", "directories[0].ldap.bindPassword", 14, "text"},
+		{"vault reference with a space", "env:LDAP_PASSWORD", "vault:secret/ a#hunter2", "directories[0].ldap.bindPassword", 14, "where the secret is"},
+		{"baseDN empty", "baseDN: dc=acme", `baseDN: ""`, "directories[0].ldap.baseDN", 15, "empty"},
+		{"baseDN missing", "    baseDN: dc=acme\n", "", "directories[0].ldap.baseDN", 11, "missing"},
+		{"baseDN null", "baseDN: dc=acme", "baseDN:", "directories[0].ldap.baseDN", 15, "text"},
+		{"filter", "    baseDN:", "    filter: objectClass=*\n    baseDN:", "directories[0].ldap.filter", 15, "right form"},
+		{"page size", "    baseDN:", "    pageSize: 0\n    baseDN:", "directories[0].ldap.pageSize", 15, "1 or more"},
+		{"page size over", "    baseDN:", "    pageSize: 50000\n    baseDN:", "directories[0].ldap.pageSize", 15, "5000 or less"},
+		{"page size half", "    baseDN:", "    pageSize: 2.5\n    baseDN:", "directories[0].ldap.pageSize", 15, "whole number"},
+		{"page size infinite", "    baseDN:", "    pageSize: .inf\n    baseDN:", "directories[0].ldap.pageSize", 15, "number"},
+		{"disabledValue alone", "    baseDN:", "    attributes: {disabledValue: x}\n    baseDN:", "directories[0].ldap.attributes.disabledValue", 15, "no attribute"},
+		{"attribute name", "    baseDN:", "    attributes: {mail: 'a b'}\n    baseDN:", "directories[0].ldap.attributes.mail", 15, "right form"},
+		{"groups as text", "    baseDN:", "    groups: cn=x\n    baseDN:", "directories[0].ldap.groups", 15, "a list"},
+		{"kind entra with ldap", "kind: ldap", "kind: entra", "directories[0].ldap", 12, "kind ldap"},
+		{"two of one name", "microsoft365:", "- kind: scim\n  name: ldap\nmicrosoft365:", "directories[1].name", 17, "have the name ldap"},
+		{"two of one kind", "microsoft365:", "- kind: ldap\n  ldap: {url: 'ldaps://b', baseDN: b, bindDN: x, bindPassword: env:B}\nmicrosoft365:", "directories[1].name", 16, "have the name ldap"},
+		{"no way to sign in", "    bindDN: cn=holdfast\n    bindPassword: env:LDAP_PASSWORD\n", "    bindDN: cn=holdfast\n", "directories[0].ldap.bindPassword", 11, "missing"},
+		{"two ways to sign in", "    bindDN: cn=holdfast\n", "    clientCertificate: env:C\n", "directories[0].ldap.bindPassword", 14, "another way"},
+		{"one plain server of two", "ldaps://ldap.acme.example", "'ldaps://a,ldap://b'", "directories[0].ldap.url", 12, "unencrypted"},
+		{"change feed", "    baseDN:", "    changes: guess\n    baseDN:", "directories[0].ldap.changes", 15, "one of auto"},
+		{"imports too often", "- kind: ldap", "- every: 1m\n  kind: ldap", "directories[0].every", 10, "5m apart"},
+		{"precedence of a stranger", "id: acme", "id: acme\npeople: {precedence: {mail: [ldap, hr]}}", "people.precedence.mail[1]", 2, "no such directory"},
+		{"precedence of a stranger's field", "id: acme", "id: acme\npeople: {precedence: {shoes: [ldap]}}", "people.precedence.shoes", 2, "no such field"},
+		{"match by name", "id: acme", "id: acme\npeople: {matchBy: [displayName]}", "people.matchBy[0]", 2, "one of mail"},
+		{"rule for nobody", "id: acme", "id: acme\nprofiles: [{name: board, when: {}, services: []}]", "profiles[0].when", 2, "one field"},
+		{"rule of a stranger", "id: acme", "id: acme\nprofiles: [{name: board, when: {directories: [hr]}, services: []}]", "profiles[0].when.directories[0]", 2, "no such directory"},
+		{"rule twice", "id: acme", "id: acme\nprofiles: [{name: b, when: {groups: [x]}, services: []}, {name: b, when: {groups: [y]}, services: []}]", "profiles[1].name", 2, "twice"},
+		{"rule's attribute", "id: acme", "id: acme\nprofiles: [{name: b, when: {attributes: {department: Sales}}, services: []}]", "profiles[0].when.attributes.department", 2, "a list"},
+		{"removals", "- kind: ldap", "- removals: {percent: 101}\n  kind: ldap", "directories[0].removals.percent", 10, "100 or less"},
 		{"no app", "microsoft365:\n  directoryTenant: acme.example\n  clientID: abc-1\n  clientSecret: file:secrets/graph\n", "", "microsoft365", 1, "missing"},
 		{"google", "id: acme", "id: acme\ngoogleworkspace: {}", "googleworkspace", 2, "not part of this version"},
 		{"two secrets", "  clientID: abc-1", "  clientID: abc-1\n  clientCertificate: file:x.pem", "microsoft365.clientCertificate", 19, "clientSecret is given"},
@@ -221,6 +236,47 @@ func TestBadFields(t *testing.T) {
 	}
 }
 
+// TestSCIMForGoogleWorkspace: the reason is said, beside what else is wrong.
+func TestSCIMForGoogleWorkspace(t *testing.T) {
+	section := good[strings.Index(good, "- kind: ldap"):strings.Index(good, "microsoft365:")]
+	_, err := Parse([]byte(strings.Replace(good, section, "- kind: scim\ngoogleworkspace: {}\n", 1)), "/")
+	if text := explained(err); !strings.Contains(text, "directories[0].kind: SCIM is not offered for Google Workspace") {
+		t.Error(text)
+	}
+}
+
+// TestSeveralDirectories: names and sections have defaults, and everything about people finds its place.
+func TestSeveralDirectories(t *testing.T) {
+	text := strings.Replace(good, "microsoft365:", `- {name: okta, kind: scim, every: 1h}
+- kind: entra
+  entra: {groups: [0b6e3f0a-1f0f-4a52-8a3e-0d6f4c1f2b11], attributes: {country: [DE, AT]}, guests: true}
+people:
+  approveFirstImport: true
+  matchBy: [mail, employeeID]
+  precedence: {department: [okta, ldap]}
+profiles:
+- {name: board, priority: 10, when: {groups: ["cn=board"], attributes: {department: [Board]}}, services: [mail], preserveDays: 3650}
+- {name: none, when: {kinds: [guest]}, services: []}
+microsoft365:`, 1)
+	tenant, err := Parse([]byte(text), "/")
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	var names []backup.DirectoryName
+	for _, d := range tenant.Directories {
+		names = append(names, d.Name)
+	}
+	if !reflect.DeepEqual(names, []backup.DirectoryName{"ldap", "okta", "entra"}) || tenant.Directories[1].SCIM == nil || tenant.Directories[1].Every != backup.Duration(time.Hour) {
+		t.Errorf("%+v", tenant.Directories)
+	}
+	if got := tenant.PrecedenceOf(backup.FieldDepartment); !reflect.DeepEqual(got, []backup.DirectoryName{"okta", "ldap", "entra"}) {
+		t.Errorf("precedence %v", got)
+	}
+	if p := tenant.ServicePlan(); len(p.ByProfile) != 2 || tenant.PreserveDaysOf("board") != 3650 || tenant.PreserveDaysOf("none") != 365 {
+		t.Errorf("%+v", tenant.Profiles)
+	}
+}
+
 // TestEverythingAtOnce: problems of the schema and of the rules stand in one report, in the order of their lines.
 func TestEverythingAtOnce(t *testing.T) {
 	_, err := Parse([]byte(`id: ACME
@@ -228,8 +284,8 @@ administrators:
   - {name: a, role: viewer}
 key:
   connectors: [{name: hq, identity: nonsense}]
-directory:
-  kind: ldap
+directories:
+- kind: ldap
   ldap: {url: "ldap://x", bindDN: y, bindPassword: hunter2, colour: red}
 microsoft365:
   directoryTenant: acme.example
@@ -243,7 +299,7 @@ profile: {every: 1s, services: [mail, mail]}
 	for _, problem := range p.List {
 		paths = append(paths, fmt.Sprintf("%d %s", problem.Line, problem.Path))
 	}
-	want := "1 id,3 administrators,5 key.connectors[0].identity,8 directory.ldap.baseDN,8 directory.ldap.url,8 directory.ldap.bindPassword,8 directory.ldap.colour,9 microsoft365.clientID,9 microsoft365.clientSecret,11 profile.every,11 profile.services[1]"
+	want := "1 id,3 administrators,5 key.connectors[0].identity,8 directories[0].ldap.baseDN,8 directories[0].ldap.url,8 directories[0].ldap.bindPassword,8 directories[0].ldap.colour,9 microsoft365.clientID,9 microsoft365.clientSecret,11 profile.every,11 profile.services[1]"
 	if got := strings.Join(paths, ","); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -208,7 +208,11 @@ func (t *tree) get(path ...string) any {
 
 func (t *tree) text(path ...string) string { s, _ := t.get(path...).(string); return s }
 func (t *tree) list(path ...string) []any  { l, _ := t.get(path...).([]any); return l }
-func (t *tree) has(path ...string) bool    { return t.get(path...) != nil }
+func (t *tree) group(path ...string) map[string]any {
+	m, _ := t.get(path...).(map[string]any)
+	return m
+}
+func (t *tree) has(path ...string) bool { return t.get(path...) != nil }
 
 // pathText writes a path as a person reads it: key.connectors[0].identity.
 func pathText(path []string) string {
