@@ -55,12 +55,12 @@ type ImportDifference struct {
 type ImportOutcome string
 
 const (
-	ImportUnderWay               ImportOutcome = "under_way"
-	ImportApplied                ImportOutcome = "applied"
-	ImportPreviewedImportOutcome               = "previewed"
-	ImportRefused                ImportOutcome = "refused"  // an error, or nothing was listed: nothing was changed
-	ImportRejected               ImportOutcome = "rejected" // a person said no
-	ImportReplaced               ImportOutcome = "replaced" // another began before it ended
+	ImportUnderWay  ImportOutcome = "under_way"
+	ImportApplied   ImportOutcome = "applied"
+	ImportPreviewed ImportOutcome = "previewed"
+	ImportRefused   ImportOutcome = "refused"  // an error, or nothing was listed: nothing was changed
+	ImportRejected  ImportOutcome = "rejected" // a person said no
+	ImportReplaced  ImportOutcome = "replaced" // another began before it ended
 )
 
 // ImportReport is the stored report of one import.
