@@ -214,6 +214,12 @@ type Link struct {
 	By string `json:"by"`
 }
 
+// KnownEntry is an entry as the store has it; Account is empty when it is behind none.
+type KnownEntry struct {
+	Link
+	Account string `json:"account,omitempty"`
+}
+
 // AccountReport is all that is known of one account.
 type AccountReport struct {
 	Account Account `json:"account"`

@@ -114,14 +114,44 @@ func (c *Client) Users(ctx context.Context, tenant string, state backup.AccountS
 	return get[UserPage](ctx, c, fill(UsersPath, tenant), page(after, "state", string(state)))
 }
 
-// Problems reads one page of entries that did not become accounts.
+// User reads all that is known of one account; CodeNotFound when there is none of that id, mail or UPN.
+func (c *Client) User(ctx context.Context, tenant, ref string) (backup.AccountReport, error) {
+	return get[backup.AccountReport](ctx, c, strings.Replace(fill(UserPath, tenant), "{ref}", url.PathEscape(ref), 1), nil)
+}
+
+// FindEntries reads what directories say of whoever has the id, mail, UPN or DN.
+func (c *Client) FindEntries(ctx context.Context, tenant, ref string) (EntryPage, error) {
+	return get[EntryPage](ctx, c, fill(EntriesPath, tenant), query("ref", ref))
+}
+
+// Entries reads one page of what one directory says.
+func (c *Client) Entries(ctx context.Context, tenant string, dir backup.DirectoryName, after string) (EntryPage, error) {
+	return get[EntryPage](ctx, c, fill(EntriesPath, tenant), page(after, "directory", string(dir)))
+}
+
+// Problems reads one page of entries that did not become accounts, of all directories.
 func (c *Client) Problems(ctx context.Context, tenant, after string) (ProblemPage, error) {
 	return get[ProblemPage](ctx, c, fill(ProblemsPath, tenant), page(after))
 }
 
-// Preview reads one page of the difference that the last preview found.
-func (c *Client) Preview(ctx context.Context, tenant, after string) (PreviewPage, error) {
-	return get[PreviewPage](ctx, c, fill(PreviewPath, tenant), page(after))
+// Conflicts reads one page of entries that wait for a person's word.
+func (c *Client) Conflicts(ctx context.Context, tenant, after string) (ConflictPage, error) {
+	return get[ConflictPage](ctx, c, fill(ConflictsPath, tenant), page(after))
+}
+
+// Imports reads the newest reports of imports, of one directory or of all.
+func (c *Client) Imports(ctx context.Context, tenant string, dir backup.DirectoryName, limit int) (ImportPage, error) {
+	return get[ImportPage](ctx, c, fill(ImportsPath, tenant), query("directory", string(dir), "limit", strconv.Itoa(limit)))
+}
+
+// Import reads one report; CodeNotFound when there is none of the number.
+func (c *Client) Import(ctx context.Context, tenant string, number int64) (backup.ImportReport, error) {
+	return get[backup.ImportReport](ctx, c, numbered(ImportPath, tenant, number), nil)
+}
+
+// Changes reads one page of what an import did, or would do.
+func (c *Client) Changes(ctx context.Context, tenant string, number int64, after string) (ChangePage, error) {
+	return get[ChangePage](ctx, c, numbered(ChangesPath, tenant, number), page(after))
 }
 
 // Runs reads the newest runs.
@@ -131,8 +161,7 @@ func (c *Client) Runs(ctx context.Context, tenant string, limit int) (RunPage, e
 
 // Run reads one run with its parts; CodeNotFound when there is none of the number.
 func (c *Client) Run(ctx context.Context, tenant string, number int64) (RunReport, error) {
-	path := strings.Replace(fill(RunPath, tenant), "{number}", strconv.FormatInt(number, 10), 1)
-	return get[RunReport](ctx, c, path, nil)
+	return get[RunReport](ctx, c, numbered(RunPath, tenant, number), nil)
 }
 
 // Alerts reads the open alerts, or all of them.
@@ -162,6 +191,10 @@ func (c *Client) Receipts(ctx context.Context, tenant, run, after string) (Recei
 // WorkerIdentity reads the public key that connectors pin.
 func (c *Client) WorkerIdentity(ctx context.Context) (WorkerIdentity, error) {
 	return get[WorkerIdentity](ctx, c, IdentityPath, nil)
+}
+
+func numbered(path, tenant string, number int64) string {
+	return strings.Replace(fill(path, tenant), "{number}", strconv.FormatInt(number, 10), 1)
 }
 
 func fill(path, tenant string) string {

@@ -12,20 +12,25 @@ import (
 
 // Paths, below the gateway's base URL. {tenant} and {number} are filled in.
 const (
-	TenantPath   = "/v1/tenants/{tenant}"               // TenantReport
-	UsersPath    = "/v1/tenants/{tenant}/users"         // UserPage; ?state=active|preserved &after= &limit=
-	ProblemsPath = "/v1/tenants/{tenant}/problems"      // ProblemPage; ?after= &limit=
-	PreviewPath  = "/v1/tenants/{tenant}/preview"       // PreviewPage; ?after= &limit=
-	RunsPath     = "/v1/tenants/{tenant}/runs"          // RunPage; ?limit=
-	RunPath      = "/v1/tenants/{tenant}/runs/{number}" // RunReport
-	AlertsPath   = "/v1/tenants/{tenant}/alerts"        // AlertPage; ?all=true for resolved ones, too
-	MutePath     = "/v1/tenants/{tenant}/alerts/mute"   // POST Mute
-	KeyPath      = "/v1/tenants/{tenant}/key"           // backup.KeyStatus
-	ReceiptsPath = "/v1/tenants/{tenant}/key/receipts"  // ReceiptPage; ?after= &limit= &run=
-	IdentityPath = "/v1/worker-identity"                // WorkerIdentity
-	HealthPath   = "/healthz"                           // 200 when the store answers; needs no token
-	EncodePath   = "/codec/encode"                      // POST; temporal.api.common.v1.Payloads as JSON, both ways
-	DecodePath   = "/codec/decode"                      // likewise
+	TenantPath    = "/v1/tenants/{tenant}"                          // TenantReport
+	UsersPath     = "/v1/tenants/{tenant}/users"                    // UserPage; ?state=active|preserved|due|released &after= &limit=
+	UserPath      = "/v1/tenants/{tenant}/users/{ref}"              // backup.AccountReport; ref is an account's id, mail or UPN
+	EntriesPath   = "/v1/tenants/{tenant}/entries"                  // EntryPage; ?ref= (id, mail, UPN or DN), or ?directory= &after= &limit=
+	ProblemsPath  = "/v1/tenants/{tenant}/problems"                 // ProblemPage; ?directory= &after= &limit=
+	ConflictsPath = "/v1/tenants/{tenant}/conflicts"                // ConflictPage; ?after= &limit=
+	ImportsPath   = "/v1/tenants/{tenant}/imports"                  // ImportPage, newest first; ?directory= &limit=
+	ImportPath    = "/v1/tenants/{tenant}/imports/{number}"         // backup.ImportReport
+	ChangesPath   = "/v1/tenants/{tenant}/imports/{number}/changes" // ChangePage; ?after= &limit=
+	RunsPath      = "/v1/tenants/{tenant}/runs"                     // RunPage; ?limit=
+	RunPath       = "/v1/tenants/{tenant}/runs/{number}"            // RunReport
+	AlertsPath    = "/v1/tenants/{tenant}/alerts"                   // AlertPage; ?all=true for resolved ones, too
+	MutePath      = "/v1/tenants/{tenant}/alerts/mute"              // POST Mute
+	KeyPath       = "/v1/tenants/{tenant}/key"                      // backup.KeyStatus
+	ReceiptsPath  = "/v1/tenants/{tenant}/key/receipts"             // ReceiptPage; ?after= &limit= &run=
+	IdentityPath  = "/v1/worker-identity"                           // WorkerIdentity
+	HealthPath    = "/healthz"                                      // 200 when the store answers; needs no token
+	EncodePath    = "/codec/encode"                                 // POST; temporal.api.common.v1.Payloads as JSON, both ways
+	DecodePath    = "/codec/decode"                                 // likewise
 )
 
 // TenantReport is what `holdfast status` shows beside the checklist.
@@ -49,30 +54,27 @@ type ProblemPage struct {
 	Next    string                  `json:"next,omitempty"`
 }
 
-// Difference is what an import would do with an entry.
-type Difference string
-
-// Differences. Unchanged entries are counted, not listed.
-const (
-	Added    Difference = "added"
-	Changed  Difference = "changed"
-	Vanished Difference = "vanished"
-	Disabled Difference = "disabled"
-	Returned Difference = "returned"
-	Problem  Difference = "problem"
-)
-
-// PreviewEntry is one line of a preview.
-type PreviewEntry struct {
-	Difference Difference            `json:"difference"`
-	Entry      backup.DirectoryEntry `json:"entry"`
+// EntryPage is a page of what directories say.
+type EntryPage struct {
+	Entries []backup.KnownEntry `json:"entries"`
+	Next    string              `json:"next,omitempty"`
 }
 
-// PreviewPage is a page of the staged difference.
-type PreviewPage struct {
-	Counts  backup.ImportCounts `json:"counts"`
-	Entries []PreviewEntry      `json:"entries"`
-	Next    string              `json:"next,omitempty"`
+// ConflictPage is a page of entries that wait for a person's word.
+type ConflictPage struct {
+	Conflicts []backup.MergeConflict `json:"conflicts"`
+	Next      string                 `json:"next,omitempty"`
+}
+
+// ImportPage lists reports of imports, newest first.
+type ImportPage struct {
+	Imports []backup.ImportReport `json:"imports"`
+}
+
+// ChangePage is a page of what an import did, or would do. Unchanged entries are counted in the report, not listed.
+type ChangePage struct {
+	Changes []backup.ImportChange `json:"changes"`
+	Next    string                `json:"next,omitempty"`
 }
 
 // RunPage lists runs, newest first.
