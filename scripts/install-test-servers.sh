@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools); Chromium, which looks at Temporal's
+# Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools);
+# Samba, which is an Active Directory domain controller; Chromium, which looks at Temporal's
 # Web UI as a person does; and a C compiler, which Go's race detector links with.
 # It may be run again and again: what is there is left alone. It needs a Debian or Ubuntu machine and root, or sudo.
 #
@@ -71,6 +72,12 @@ if have slapd slapadd ldapsearch; then
 	say "slapd and ldap-utils are there already"
 else
 	apt_install slapd ldap-utils
+fi
+
+if have samba samba-tool && [ -d /usr/share/samba/setup ] && [ -e /usr/lib/python3/dist-packages/samba/samdb.py ]; then
+	say "Samba is there already"
+else
+	apt_install samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind python3-samba
 fi
 
 if have gcc && [ -e /usr/include/stdlib.h ]; then
