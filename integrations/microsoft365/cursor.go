@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 const (
@@ -37,7 +39,7 @@ func readMailCursor(raw json.RawMessage, user string) (mailCursor, error) {
 		return c, err
 	}
 	if c.Version != cursorVersion || c.User != user || c.Folders == "" {
-		return c, cursorExpired("the last backup's cursor is of another mailbox or version", nil)
+		return c, msgraph.CursorExpired("the last backup's cursor is of another mailbox or version", nil)
 	}
 	if c.Messages == nil {
 		c.Messages = map[string]string{}
@@ -52,19 +54,19 @@ func readDriveCursor(raw json.RawMessage, drive string) (driveCursor, error) {
 		return c, err
 	}
 	if c.Version != cursorVersion || c.Drive != drive || c.Root == "" || c.Link == "" {
-		return c, cursorExpired("the last backup's cursor is of another drive or version", nil)
+		return c, msgraph.CursorExpired("the last backup's cursor is of another drive or version", nil)
 	}
 	return c, nil
 }
 
 func decodeCursor(raw json.RawMessage, v any) error {
 	if len(raw) > cursorLimit {
-		return cursorExpired("the last backup's cursor is too large", nil)
+		return msgraph.CursorExpired("the last backup's cursor is too large", nil)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return cursorExpired("the last backup's cursor cannot be read", nil)
+		return msgraph.CursorExpired("the last backup's cursor cannot be read", nil)
 	}
 	return nil
 }

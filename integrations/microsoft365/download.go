@@ -11,6 +11,7 @@ import (
 	"net/url"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 const (
@@ -39,11 +40,11 @@ type download struct {
 // locate reads the item's metadata and with it a fresh address, which works without our token.
 func (f *download) locate() error {
 	var raw json.RawMessage
-	if err := f.drive.client.readOnce(f.ctx, call{url: f.drive.at("", "items", f.id)}, &raw); err != nil {
+	if err := f.drive.client.ReadOnce(f.ctx, msgraph.Call{URL: f.drive.at("", "items", f.id)}, &raw); err != nil {
 		return err
 	}
 	var i driveItem
-	if err := entry(raw, &i); err != nil {
+	if err := msgraph.Entry(raw, &i); err != nil {
 		return err
 	}
 	item, err := i.item(raw, f.drive.top())
@@ -57,7 +58,7 @@ func (f *download) locate() error {
 	case item.Kind == backup.Folder:
 		return &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultVendor, Message: "the file is a folder now"}
 	case f.item.ID != "" && item.Version != f.item.Version:
-		return badResponse("the file changed while it was read", nil)
+		return msgraph.BadResponse("the file changed while it was read", nil)
 	}
 	f.item, f.address = item, i.Download
 	return nil
@@ -69,14 +70,14 @@ func (f *download) begin() error {
 		return nil // an empty file has neither hash nor content
 	}
 	err := f.fetch()
-	var r *refusal
-	if errors.As(err, &r) && !r.perItem() && stale(r.status) {
+	var r *msgraph.Refusal
+	if errors.As(err, &r) && !r.PerItem() && stale(r.Status) {
 		if err := f.locate(); err != nil {
 			return err
 		}
 		err = f.fetch()
 	}
-	if errors.As(err, &r) && !r.perItem() && stale(r.status) {
+	if errors.As(err, &r) && !r.PerItem() && stale(r.Status) {
 		// A new address is refused as well: not the file is closed, but the place that contents come from.
 		return &backup.Error{Code: backup.CodeFenced, Fault: backup.FaultCustomer, Message: "Microsoft 365 lets the app see the drive and refuses the contents", Cause: r,
 			Hint: "check the tenant's network and conditional access rules for SharePoint, and the worker's way out"}
@@ -96,14 +97,14 @@ func stale(status int) bool {
 // fetch follows the checked way to the content. Only the first step may go to Graph, with our token; every other address carries its
 // own authorization.
 func (f *download) fetch() error {
-	next := call{url: f.address, bare: true, identity: true, from: f.done}
+	next := msgraph.Call{URL: f.address, Bare: true, Identity: true, From: f.done}
 	if f.address == "" {
-		next = call{url: f.drive.at("", "items", f.id, "content"), identity: true, from: f.done}
+		next = msgraph.Call{URL: f.drive.at("", "items", f.id, "content"), Identity: true, From: f.done}
 	}
 	for range mostRedirects {
-		if next.bare {
-			if err := f.drive.client.endpoints.checkDownload(next.url); err != nil {
-				return badConfig(err.Error(), "if the host belongs to your Microsoft cloud, add it to downloadHosts")
+		if next.Bare {
+			if err := f.drive.client.endpoints.checkDownload(next.URL); err != nil {
+				return msgraph.BadConfig(err.Error(), "if the host belongs to your Microsoft cloud, add it to downloadHosts")
 			}
 		}
 		s, err := f.drive.client.openStream(f.ctx, next)
@@ -115,9 +116,9 @@ func (f *download) fetch() error {
 			return f.accept(s)
 		}
 		s.Close()
-		next = call{url: location, bare: true, identity: true, from: f.done}
+		next = msgraph.Call{URL: location, Bare: true, Identity: true, From: f.done}
 	}
-	return badResponse("a content is redirected again and again", nil)
+	return msgraph.BadResponse("a content is redirected again and again", nil)
 }
 
 // redirect tells where an answer sends on to, as an absolute address.
@@ -143,13 +144,13 @@ func (f *download) accept(s *stream) error {
 	case s.answer.StatusCode == http.StatusPartialContent && f.done > 0:
 		var from int64
 		if _, scan := fmt.Sscanf(s.answer.Header.Get("Content-Range"), "bytes %d-", &from); scan != nil || from != f.done {
-			err = badResponse("a content was resumed at the wrong place", nil)
+			err = msgraph.BadResponse("a content was resumed at the wrong place", nil)
 		}
 	default:
-		err = badResponse(fmt.Sprintf("a content came with status %d", s.answer.StatusCode), nil)
+		err = msgraph.BadResponse(fmt.Sprintf("a content came with status %d", s.answer.StatusCode), nil)
 	}
 	if err == io.EOF {
-		err = badResponse("a content became shorter while it was read", nil)
+		err = msgraph.BadResponse("a content became shorter while it was read", nil)
 	}
 	if err != nil {
 		s.Close()
@@ -194,7 +195,7 @@ func (f *download) resume(cause error) error {
 	}
 	f.body.Close()
 	f.body = nil
-	return skipped(f.drive.client.policy.run(f.ctx, f.begin))
+	return skipped(f.drive.client.Repeat(f.ctx, f.begin))
 }
 
 // verify compares what came with what was announced. When they differ, the metadata may be the older of the two: Office files
@@ -206,7 +207,7 @@ func (f *download) verify() error {
 	}
 	announced := f.item
 	f.item = backup.Item{}
-	if err := f.drive.client.policy.run(f.ctx, f.locate); err != nil {
+	if err := f.drive.client.Repeat(f.ctx, f.locate); err != nil {
 		return skipped(err)
 	}
 	if f.item.Hash != "" && f.matches(f.item) {

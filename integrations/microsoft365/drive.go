@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 const (
@@ -40,15 +41,15 @@ func openDrive(ctx context.Context, a *account) (*drive, error) {
 	var found struct {
 		ID string `json:"id"`
 	}
-	err := a.client.readJSON(ctx, call{url: a.client.endpoints.at("$select=id", "users", a.user.ID, "drive")}, &found)
-	var r *refusal
+	err := a.client.ReadJSON(ctx, msgraph.Call{URL: a.client.At("$select=id", "users", a.user.ID, "drive")}, &found)
+	var r *msgraph.Refusal
 	switch {
-	case errors.As(err, &r) && (r.missing() || r.says("SPO license")):
+	case errors.As(err, &r) && (r.Missing() || r.Says("SPO license")):
 		return nil, a.noService("OneDrive", r)
 	case err != nil:
 		return nil, d.judge(ctx, err)
 	case found.ID == "":
-		return nil, badResponse("Microsoft Graph gave a drive without an id", nil)
+		return nil, msgraph.BadResponse("Microsoft Graph gave a drive without an id", nil)
 	}
 	d.id = found.ID
 	return d, nil
@@ -56,13 +57,13 @@ func openDrive(ctx context.Context, a *account) (*drive, error) {
 
 // at is an address below the drive.
 func (d *drive) at(query string, segments ...string) string {
-	return d.client.endpoints.at(query, append([]string{"drives", d.id}, segments...)...)
+	return d.client.At(query, append([]string{"drives", d.id}, segments...)...)
 }
 
 // judge says what a refusal means for this drive; other errors pass.
 func (d *drive) judge(ctx context.Context, err error) error {
-	var r *refusal
-	if errors.As(err, &r) && (r.status == http.StatusForbidden || r.status == http.StatusLocked) {
+	var r *msgraph.Refusal
+	if errors.As(err, &r) && (r.Status == http.StatusForbidden || r.Status == http.StatusLocked) {
 		return d.closed(ctx, readFiles, r, err)
 	}
 	return err
@@ -75,9 +76,9 @@ func (d *drive) Changes(ctx context.Context, cursor json.RawMessage, yield func(
 	if err != nil {
 		return nil, d.judge(ctx, err)
 	}
-	end, err := d.client.deltaRound(ctx, link, nil, func(raw json.RawMessage) error {
+	end, err := d.client.DeltaRound(ctx, link, nil, func(raw json.RawMessage) error {
 		var i driveItem
-		if err := entry(raw, &i); err != nil {
+		if err := msgraph.Entry(raw, &i); err != nil {
 			return err
 		}
 		if i.Root != nil || i.ID == at.Root {
@@ -92,8 +93,8 @@ func (d *drive) Changes(ctx context.Context, cursor json.RawMessage, yield func(
 	if err != nil {
 		return nil, d.judge(ctx, err)
 	}
-	if at.Link, err = d.client.endpoints.shorten(end); err != nil {
-		return nil, badResponse(err.Error(), nil)
+	if at.Link, err = d.client.Shorten(end); err != nil {
+		return nil, msgraph.BadResponse(err.Error(), nil)
 	}
 	return encodeCursor(at)
 }
@@ -104,12 +105,12 @@ func (d *drive) begin(ctx context.Context, cursor json.RawMessage) (at driveCurs
 		if at, err = readDriveCursor(cursor, d.id); err != nil {
 			return at, "", err
 		}
-		if link, err = d.client.endpoints.restore(at.Link); err != nil {
-			return at, "", cursorExpired("the last backup's cursor leads elsewhere", err)
+		if link, err = d.client.Restore(at.Link); err != nil {
+			return at, "", msgraph.CursorExpired("the last backup's cursor leads elsewhere", err)
 		}
 	} else {
 		var root driveItem
-		if err := d.client.readJSON(ctx, call{url: d.at("$select=id", "root")}, &root); err != nil {
+		if err := d.client.ReadJSON(ctx, msgraph.Call{URL: d.at("$select=id", "root")}, &root); err != nil {
 			return at, "", err
 		}
 		at = driveCursor{Version: cursorVersion, Drive: d.id, Root: root.ID}
@@ -145,9 +146,9 @@ func (d *drive) Open(ctx context.Context, item backup.Item) (backup.Item, io.Rea
 // open reads metadata and window of a content.
 func (d *drive) open(ctx context.Context, id string) (backup.Item, io.ReadCloser, error) {
 	f := &download{drive: d, ctx: ctx, id: id}
-	err := d.client.policy.run(ctx, f.locate)
+	err := d.client.Repeat(ctx, f.locate)
 	if err == nil {
-		err = d.client.policy.run(ctx, f.begin)
+		err = d.client.Repeat(ctx, f.begin)
 	}
 	if err != nil {
 		return backup.Item{}, nil, err
@@ -161,7 +162,7 @@ func (d *drive) open(ctx context.Context, id string) (backup.Item, io.ReadCloser
 func (d *drive) Parallel() int { return driveParallel }
 
 // Calls counts this drive's requests, downloads included.
-func (d *drive) Calls() int64 { return d.client.calls.Load() }
+func (d *drive) Calls() int64 { return d.client.Calls() }
 
 var errDisagrees = errors.New("length or hash differ")
 
@@ -173,7 +174,7 @@ func (d *drive) disagree(id, detail string) error {
 		return &backup.SkipError{Reason: backup.SkipUnstable, Detail: detail}
 	}
 	d.disagreed[id] = true
-	return badResponse("a file is not what its metadata says: "+detail, errDisagrees)
+	return msgraph.BadResponse("a file is not what its metadata says: "+detail, errDisagrees)
 }
 
 // agree forgets an earlier disagreement.
@@ -208,7 +209,7 @@ type driveItem struct {
 	Download string    `json:"@microsoft.graph.downloadUrl"`
 }
 
-func (i *driveItem) key() string { return i.ID }
+func (i *driveItem) Key() string { return i.ID }
 
 // change makes the entry a change. A removal names no parent: an item of a drive is in one place only, and the one that the marker
 // names need not be the one known from the last backup.
@@ -223,7 +224,7 @@ func (i *driveItem) change(raw json.RawMessage, root string) (backup.Change, err
 func (i *driveItem) item(raw json.RawMessage, root string) (backup.Item, error) {
 	meta, err := withoutAddresses(raw)
 	if err != nil {
-		return backup.Item{}, badResponse("an entry of Microsoft Graph is not what it should be", nil)
+		return backup.Item{}, msgraph.BadResponse("an entry of Microsoft Graph is not what it should be", nil)
 	}
 	item := backup.Item{ID: i.ID, Kind: backup.File, Parent: i.Parent.ID, Name: i.Name, MetaVersion: i.ETag, Modified: i.Modified, Size: -1, Meta: meta}
 	if i.Parent.ID == root {

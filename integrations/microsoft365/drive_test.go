@@ -13,25 +13,26 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 // checkPage decodes a page the way Changes does and looks for what must never happen to its entries.
 func checkPage(t *testing.T, body []byte) {
-	var p page
+	var p msgraph.Page
 	if json.Unmarshal(body, &p) != nil {
 		return
 	}
 	for _, raw := range p.Value {
 		var m message
-		if entry(raw, &m) == nil && m.item(raw, "folder").ID == "" {
+		if msgraph.Entry(raw, &m) == nil && m.item(raw, "folder").ID == "" {
 			t.Fatal("a message without an id")
 		}
 		var f mailFolder
-		if entry(raw, &f) == nil && f.item(raw, "root").ID == "" {
+		if msgraph.Entry(raw, &f) == nil && f.item(raw, "root").ID == "" {
 			t.Fatal("a folder without an id")
 		}
 		var i driveItem
-		if entry(raw, &i) != nil {
+		if msgraph.Entry(raw, &i) != nil {
 			continue
 		}
 		c, err := i.change(raw, "root")

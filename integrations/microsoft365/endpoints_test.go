@@ -6,15 +6,16 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 func defaults(t *testing.T, hosts ...string) endpoints {
 	t.Helper()
-	e, err := newEndpoints(backup.Microsoft365Config{DownloadHosts: hosts})
+	e, err := msgraph.NewEndpoints("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
+	return newEndpoints(e, backup.Microsoft365Config{DownloadHosts: hosts})
 }
 
 func TestLinksStayAtGraph(t *testing.T) {
@@ -35,16 +36,16 @@ func TestLinksStayAtGraph(t *testing.T) {
 		"https://graph.microsoft.com/v1.0":                                             false,
 		"https://[::1/v1.0/x":                                                          false,
 	} {
-		err := e.checkGraph(link)
+		err := e.CheckGraph(link)
 		if (err == nil) != good {
 			t.Errorf("%s: %v", link, err)
 		}
 		if err == nil {
-			short, err := e.shorten(link)
+			short, err := e.Shorten(link)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if long, err := e.restore(short); err != nil || !strings.EqualFold(strings.Replace(link, ":443", "", 1), long) {
+			if long, err := e.Restore(short); err != nil || !strings.EqualFold(strings.Replace(link, ":443", "", 1), long) {
 				t.Errorf("%s became %s: %v", link, long, err)
 			}
 		}
@@ -144,7 +145,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add([]byte(`{"v":1,"drive":"d","root":"r","link":"/drives/d/root/delta?token=x"}`))
 	f.Add([]byte(`{"v":1,"user":"u","folders":"/users/u","messages":{"f":"/x?y=z","g":""}}`))
 	f.Add([]byte(`{"v":1,"drive":"d","root":"r","link":"/..//evil.test"}`))
-	e, err := newEndpoints(backup.Microsoft365Config{})
+	e, err := msgraph.NewEndpoints("", "")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func FuzzCursor(f *testing.F) {
 			}
 		}
 		for _, l := range links {
-			if link, err := e.restore(l); err == nil && !strings.HasPrefix(link, "https://graph.microsoft.com/v1.0/") {
+			if link, err := e.Restore(l); err == nil && !strings.HasPrefix(link, "https://graph.microsoft.com/v1.0/") {
 				t.Fatalf("%q leads to %q", l, link)
 			}
 		}

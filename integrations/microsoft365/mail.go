@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 const (
@@ -45,7 +46,7 @@ func openMailbox(ctx context.Context, a *account) (*mailbox, error) {
 	var root struct {
 		ID string `json:"id"`
 	}
-	err := a.client.readJSON(ctx, call{url: m.at("$select=id", "mailFolders", "msgfolderroot")}, &root)
+	err := a.client.ReadJSON(ctx, msgraph.Call{URL: m.at("$select=id", "mailFolders", "msgfolderroot")}, &root)
 	if err != nil {
 		return nil, m.judge(ctx, err)
 	}
@@ -55,7 +56,7 @@ func openMailbox(ctx context.Context, a *account) (*mailbox, error) {
 
 // at is an address below the user.
 func (m *mailbox) at(query string, segments ...string) string {
-	return m.client.endpoints.at(query, append([]string{"users", m.user.ID}, segments...)...)
+	return m.client.At(query, append([]string{"users", m.user.ID}, segments...)...)
 }
 
 // noMailbox are the codes of a person without a cloud mailbox: unlicensed, on-premises or inactive.
@@ -63,13 +64,13 @@ var noMailbox = []string{"mailboxnotenabledforrestapi", "mailboxnotsupportedforr
 
 // judge says what a refusal means for this mailbox; other errors pass.
 func (m *mailbox) judge(ctx context.Context, err error) error {
-	var r *refusal
+	var r *msgraph.Refusal
 	switch {
 	case !errors.As(err, &r):
 		return err
-	case r.has(noMailbox...) && r.status < http.StatusInternalServerError:
+	case r.Has(noMailbox...) && r.Status < http.StatusInternalServerError:
 		return m.noService("mailbox", r)
-	case r.status == http.StatusForbidden && !r.perItem():
+	case r.Status == http.StatusForbidden && !r.PerItem():
 		return m.closed(ctx, readMail, r, err)
 	}
 	return err
@@ -100,9 +101,9 @@ func (m *mailbox) start(kept, full string) (string, error) {
 	if kept == "" {
 		return full, nil
 	}
-	link, err := m.client.endpoints.restore(kept)
+	link, err := m.client.Restore(kept)
 	if err != nil {
-		return "", cursorExpired("the last backup's cursor leads elsewhere", err)
+		return "", msgraph.CursorExpired("the last backup's cursor leads elsewhere", err)
 	}
 	return link, nil
 }
@@ -113,9 +114,9 @@ func (m *mailbox) folderRound(ctx context.Context, at *mailCursor, yield func(ba
 	if err != nil {
 		return err
 	}
-	end, err := m.client.deltaRound(ctx, link, []string{mailPageSize}, func(raw json.RawMessage) error {
+	end, err := m.client.DeltaRound(ctx, link, []string{mailPageSize}, func(raw json.RawMessage) error {
 		var f mailFolder
-		if err := entry(raw, &f); err != nil {
+		if err := msgraph.Entry(raw, &f); err != nil {
 			return err
 		}
 		if f.ID == m.root || f.Type == "#microsoft.graph.mailSearchFolder" {
@@ -131,7 +132,7 @@ func (m *mailbox) folderRound(ctx context.Context, at *mailCursor, yield func(ba
 		return yield(backup.Change{Item: f.item(raw, m.root)})
 	})
 	if err == nil {
-		at.Folders, err = m.client.endpoints.shorten(end)
+		at.Folders, err = m.client.Shorten(end)
 	}
 	return err
 }
@@ -142,15 +143,15 @@ func (m *mailbox) messageRound(ctx context.Context, at *mailCursor, folder strin
 	if err != nil {
 		return err
 	}
-	end, err := m.client.deltaRound(ctx, link, []string{mailPageSize}, func(raw json.RawMessage) error {
+	end, err := m.client.DeltaRound(ctx, link, []string{mailPageSize}, func(raw json.RawMessage) error {
 		return m.message(ctx, raw, folder, yield)
 	})
-	var r *refusal
-	if errors.As(err, &r) && r.missing() && !r.has(noMailbox...) && !r.expired() {
+	var r *msgraph.Refusal
+	if errors.As(err, &r) && r.Missing() && !r.Has(noMailbox...) && !r.Expired() {
 		return m.folderGone(ctx, at, folder, err)
 	}
 	if err == nil {
-		at.Messages[folder], err = m.client.endpoints.shorten(end)
+		at.Messages[folder], err = m.client.Shorten(end)
 	}
 	return err
 }
@@ -159,7 +160,7 @@ func (m *mailbox) messageRound(ctx context.Context, at *mailCursor, folder strin
 // otherwise vanish from the snapshot. The next run's tree tells of it; should it come back, it is listed in full.
 func (m *mailbox) folderGone(ctx context.Context, at *mailCursor, folder string, listing error) error {
 	var found struct{ ID string }
-	err := m.client.readJSON(ctx, call{url: m.at("$select=id", "mailFolders", folder)}, &found)
+	err := m.client.ReadJSON(ctx, msgraph.Call{URL: m.at("$select=id", "mailFolders", folder)}, &found)
 	switch {
 	case backup.HasCode(err, backup.CodeNotFound):
 		at.Messages[folder] = ""
@@ -174,7 +175,7 @@ func (m *mailbox) folderGone(ctx context.Context, at *mailCursor, folder string,
 // message yields one entry of a folder's round.
 func (m *mailbox) message(ctx context.Context, raw json.RawMessage, folder string, yield func(backup.Change) error) error {
 	var msg message
-	if err := entry(raw, &msg); err != nil {
+	if err := msgraph.Entry(raw, &msg); err != nil {
 		return err
 	}
 	if msg.Removed != nil {
@@ -182,14 +183,14 @@ func (m *mailbox) message(ctx context.Context, raw json.RawMessage, folder strin
 	}
 	if msg.ChangeKey == "" {
 		// A change of the read flag alone may come without the other properties.
-		err := m.client.readJSON(ctx, call{url: m.at("$select="+messageSelect, "messages", msg.ID)}, &raw)
+		err := m.client.ReadJSON(ctx, msgraph.Call{URL: m.at("$select="+messageSelect, "messages", msg.ID)}, &raw)
 		if backup.HasCode(err, backup.CodeNotFound) {
 			return yield(backup.Change{Removed: true, Item: backup.Item{ID: msg.ID, Kind: backup.Message, Parent: folder}})
 		}
 		if err != nil {
 			return err
 		}
-		if err := entry(raw, &msg); err != nil {
+		if err := msgraph.Entry(raw, &msg); err != nil {
 			return err
 		}
 	}
@@ -199,7 +200,7 @@ func (m *mailbox) message(ctx context.Context, raw json.RawMessage, folder strin
 // Open fetches a message as RFC 5322 bytes. Exchange renders them for every call and states neither length nor hash, so the item is
 // returned as it was given.
 func (m *mailbox) Open(ctx context.Context, item backup.Item) (backup.Item, io.ReadCloser, error) {
-	body, err := m.client.openWindow(ctx, call{url: m.at("", "messages", item.ID, "$value")})
+	body, err := m.client.openWindow(ctx, msgraph.Call{URL: m.at("", "messages", item.ID, "$value")})
 	if err != nil {
 		return item, nil, m.judge(ctx, skipped(err))
 	}
@@ -211,19 +212,19 @@ func (m *mailbox) Open(ctx context.Context, item backup.Item) (backup.Item, io.R
 func (m *mailbox) Parallel() int { return mailParallel }
 
 // Calls counts this mailbox's requests.
-func (m *mailbox) Calls() int64 { return m.client.calls.Load() }
+func (m *mailbox) Calls() int64 { return m.client.Calls() }
 
 // mailFolder is what is looked at in a mail folder.
 type mailFolder struct {
-	ID       string       `json:"id"`
-	Type     string       `json:"@odata.type"`
-	Removed  *removedMark `json:"@removed"`
-	Name     string       `json:"displayName"`
-	Parent   string       `json:"parentFolderId"`
-	IsHidden bool         `json:"isHidden"`
+	ID       string               `json:"id"`
+	Type     string               `json:"@odata.type"`
+	Removed  *msgraph.RemovedMark `json:"@removed"`
+	Name     string               `json:"displayName"`
+	Parent   string               `json:"parentFolderId"`
+	IsHidden bool                 `json:"isHidden"`
 }
 
-func (f *mailFolder) key() string { return f.ID }
+func (f *mailFolder) Key() string { return f.ID }
 
 // item makes the folder an item. Mail folders have no version of their own, so it is made of what is kept of them.
 func (f *mailFolder) item(raw json.RawMessage, root string) backup.Item {
@@ -237,15 +238,15 @@ func (f *mailFolder) item(raw json.RawMessage, root string) backup.Item {
 
 // message is what is looked at in a message.
 type message struct {
-	ID        string       `json:"id"`
-	Removed   *removedMark `json:"@removed"`
-	ChangeKey string       `json:"changeKey"`
-	Parent    string       `json:"parentFolderId"`
-	Subject   string       `json:"subject"`
-	Modified  time.Time    `json:"lastModifiedDateTime"`
+	ID        string               `json:"id"`
+	Removed   *msgraph.RemovedMark `json:"@removed"`
+	ChangeKey string               `json:"changeKey"`
+	Parent    string               `json:"parentFolderId"`
+	Subject   string               `json:"subject"`
+	Modified  time.Time            `json:"lastModifiedDateTime"`
 }
 
-func (m *message) key() string { return m.ID }
+func (m *message) Key() string { return m.ID }
 
 func (m *message) item(raw json.RawMessage, folder string) backup.Item {
 	parent := m.Parent

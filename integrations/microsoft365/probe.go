@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 // probedUsers is how many people a probe looks at to find one with a mailbox and a drive.
@@ -19,15 +20,11 @@ const probedUsers = 5
 // Errors: CodeBadCredential and CodeBadConfig from the sign-in; CodeMissingRole naming every permission that is missing, so that one
 // visit to the portal is enough; CodeThrottled, CodeUnreachable and CodeBadResponse when Microsoft does not answer properly.
 func (a *App) Probe(ctx context.Context, services []backup.Service) (string, error) {
-	var token string
-	err := a.client.policy.run(ctx, func() (err error) {
-		token, err = a.client.tokens.fresh(ctx)
-		return err
-	})
+	roles, err := a.client.FreshRoles(ctx)
 	if err != nil {
 		return "", err
 	}
-	p := &probe{client: a.client, roles: rolesOf(token)}
+	p := &probe{client: a.client, roles: roles}
 	if err := p.organization(ctx); err != nil {
 		return "", err
 	}
@@ -39,13 +36,13 @@ func (a *App) Probe(ctx context.Context, services []backup.Service) (string, err
 			return "", err
 		}
 	}
-	return strings.Join(p.found, "; "), joinMissing(p.missing)
+	return strings.Join(p.found, "; "), msgraph.JoinMissing(p.missing)
 }
 
 // probe is one probing under way.
 type probe struct {
 	client  *client
-	roles   roles
+	roles   msgraph.Roles
 	people  []user
 	found   []string
 	missing []*backup.Error
@@ -62,7 +59,7 @@ func (p *probe) organization(ctx context.Context) error {
 			DisplayName string `json:"displayName"`
 		} `json:"value"`
 	}
-	err := p.client.readJSON(ctx, call{url: p.client.endpoints.at("$select=id,displayName", "organization")}, &answer)
+	err := p.client.ReadJSON(ctx, msgraph.Call{URL: p.client.At("$select=id,displayName", "organization")}, &answer)
 	switch {
 	case backup.HasCode(err, backup.CodeMissingRole):
 		p.say("signed in (the company's name needs Organization.Read.All, backups do not)")
@@ -70,9 +67,9 @@ func (p *probe) organization(ctx context.Context) error {
 	case err != nil:
 		return err
 	case len(answer.Value) == 0:
-		return badResponse("Microsoft Graph lists no organization", nil)
+		return msgraph.BadResponse("Microsoft Graph lists no organization", nil)
 	}
-	p.say("signed in to %s", plain(answer.Value[0].DisplayName, 80))
+	p.say("signed in to %s", msgraph.Plain(answer.Value[0].DisplayName, 80))
 	return nil
 }
 
@@ -82,10 +79,10 @@ func (p *probe) users(ctx context.Context) error {
 		Value []user `json:"value"`
 	}
 	query := fmt.Sprintf("$top=%d&$select=id,userPrincipalName", probedUsers)
-	err := p.client.readJSON(ctx, call{url: p.client.endpoints.at(query, "users")}, &answer)
-	var r *refusal
-	if errors.As(err, &r) && r.status == http.StatusForbidden {
-		p.missing = append(p.missing, readUsers.missing(p.roles, err))
+	err := p.client.ReadJSON(ctx, msgraph.Call{URL: p.client.At(query, "users")}, &answer)
+	var r *msgraph.Refusal
+	if errors.As(err, &r) && r.Status == http.StatusForbidden {
+		p.missing = append(p.missing, msgraph.ReadUsers.Missing(p.roles, err))
 		p.missingByRoles()
 		return nil
 	}
@@ -95,12 +92,12 @@ func (p *probe) users(ctx context.Context) error {
 
 // missingByRoles names what else the token lacks when nothing can be tried because nobody can be looked up.
 func (p *probe) missingByRoles() {
-	if !p.roles.known {
+	if !p.roles.Known {
 		return
 	}
-	for _, need := range []permission{readMail, readFiles} {
-		if !need.grantedBy(p.roles) {
-			p.missing = append(p.missing, need.missing(p.roles, nil))
+	for _, need := range []msgraph.Permission{readMail, readFiles} {
+		if !need.GrantedBy(p.roles) {
+			p.missing = append(p.missing, need.Missing(p.roles, nil))
 		}
 	}
 }
@@ -115,7 +112,7 @@ func (p *probe) service(ctx context.Context, s backup.Service) error {
 		err := try(ctx, &account{client: p.client, user: u})
 		switch {
 		case err == nil:
-			p.say("%s is readable (tried with %s)", s, plain(u.Name, 80))
+			p.say("%s is readable (tried with %s)", s, msgraph.Plain(u.Name, 80))
 			return nil
 		case backup.HasCode(err, backup.CodeMissingRole):
 			p.missing = append(p.missing, backup.AsError(err))
@@ -140,7 +137,7 @@ func serviceProbe(s backup.Service) (func(context.Context, *account) error, erro
 	case backup.Drive:
 		return probeDrive, nil
 	}
-	return nil, badConfig(fmt.Sprintf("Microsoft 365 has no service %q", s), "use mail or drive")
+	return nil, msgraph.BadConfig(fmt.Sprintf("Microsoft 365 has no service %q", s), "use mail or drive")
 }
 
 func probeDrive(ctx context.Context, a *account) error {
@@ -154,15 +151,15 @@ func probeMail(ctx context.Context, a *account) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.roles(ctx)
-	if err != nil || readMail.grantedBy(r) || !r.any(basicMail) {
+	r, err := a.client.Roles(ctx)
+	if err != nil || readMail.GrantedBy(r) || !r.Any(readMail.Lesser...) {
 		return err
 	}
 	var answer struct {
 		Value []message `json:"value"`
 	}
-	list := call{url: a.client.endpoints.at("$top=1&$select=id", "users", a.user.ID, "messages")}
-	if err := a.client.readJSON(ctx, list, &answer); err != nil {
+	list := msgraph.Call{URL: a.client.At("$top=1&$select=id", "users", a.user.ID, "messages")}
+	if err := a.client.ReadJSON(ctx, list, &answer); err != nil {
 		return m.judge(ctx, err)
 	}
 	if len(answer.Value) == 0 {

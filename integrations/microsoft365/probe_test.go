@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 // granted refuses with status and body unless the tenant's token has one of the roles.
 func (x *tenant) granted(h http.HandlerFunc, body string, need ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !rolesOf(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")).any(need...) {
+		if !msgraph.RolesOf(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")).Any(need...) {
 			refuse(403, body)(w, r)
 			return
 		}

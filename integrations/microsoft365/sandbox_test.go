@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/graph"
 )
@@ -62,13 +63,13 @@ func newWorld(t *testing.T, edit ...func(*graph.Options)) *world {
 // connect makes a new adapter; its waits are written down and not waited for.
 func (w *world) connect(secret []byte) {
 	w.Helper()
-	w.adapter = New(Options{Secrets: func(context.Context, backup.SecretRef) ([]byte, error) { return secret, nil }})
-	w.adapter.policy.wait = func(ctx context.Context, d time.Duration) error {
+	wait := func(ctx context.Context, d time.Duration) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.waits = append(w.waits, d)
 		return ctx.Err()
 	}
+	w.adapter = New(Options{Secrets: func(context.Context, backup.SecretRef) ([]byte, error) { return secret, nil }, policy: msgraph.Policy{Wait: wait}})
 	w.Cleanup(func() { w.adapter.Close() })
 	var err error
 	if w.app, err = w.adapter.ConnectApp(w.Context(), backup.Tenant{ID: "acme", Microsoft365: &w.config}, backup.Microsoft365); err != nil {

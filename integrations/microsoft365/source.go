@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 // Source is one service of one account: a mailbox or a drive.
@@ -62,57 +63,40 @@ type account struct {
 
 // resolve finds the person by principal name. Every later call uses the id, which a rename does not change.
 func (a *account) resolve(ctx context.Context, name string) error {
-	err := a.client.readJSON(ctx, call{url: a.client.endpoints.at("$select=id,userPrincipalName", "users", name)}, &a.user)
-	var r *refusal
+	err := a.client.ReadJSON(ctx, msgraph.Call{URL: a.client.At("$select=id,userPrincipalName", "users", name)}, &a.user)
+	var r *msgraph.Refusal
 	switch {
-	case errors.As(err, &r) && (r.missing() || r.has("request_badrequest")): // the latter: no name at all by Entra's rules
-		return &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "Microsoft 365 does not know " + plain(name, 120), Cause: r,
+	case errors.As(err, &r) && (r.Missing() || r.Has("request_badrequest")): // the latter: no name at all by Entra's rules
+		return &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "Microsoft 365 does not know " + msgraph.Plain(name, 120), Cause: r,
 			Hint: "check the person's user principal name in the directory against the one in Entra"}
-	case errors.As(err, &r) && r.status == http.StatusForbidden:
-		return a.lacks(ctx, readUsers, err)
+	case errors.As(err, &r) && r.Status == http.StatusForbidden:
+		return a.client.Lacks(ctx, msgraph.ReadUsers, err)
 	case err != nil:
 		return err
 	case a.user.ID == "":
-		return badResponse("Microsoft Graph gave a user without an id", nil)
+		return msgraph.BadResponse("Microsoft Graph gave a user without an id", nil)
 	}
 	return nil
 }
 
-// roles are the permissions of the token in use.
-func (a *account) roles(ctx context.Context) (roles, error) {
-	token, err := a.client.tokens.get(ctx)
-	return rolesOf(token), err
-}
-
-// lacks says that the app lacks a permission. The token goes with it: it would be good for up to an hour more, and the first backup
-// after an administrator consented would fail for what is mended.
-func (a *account) lacks(ctx context.Context, need permission, err error) error {
-	token, rerr := a.client.tokens.get(ctx)
-	if rerr != nil {
-		return rerr
-	}
-	a.client.tokens.drop(token)
-	return need.missing(rolesOf(token), err)
-}
-
 // closed judges a refusal of a whole mailbox or drive: with the permission in the token it is this one that is closed to the app,
 // by an application access policy or RBAC for applications; without it, all are.
-func (a *account) closed(ctx context.Context, need permission, r *refusal, err error) error {
-	granted, rerr := a.roles(ctx)
+func (a *account) closed(ctx context.Context, need msgraph.Permission, r *msgraph.Refusal, err error) error {
+	granted, rerr := a.client.Roles(ctx)
 	if rerr != nil {
 		return rerr
 	}
-	if !r.says("Access to OData is disabled") && !need.grantedBy(granted) {
-		return a.lacks(ctx, need, err)
+	if !r.Says("Access to OData is disabled") && !need.GrantedBy(granted) {
+		return a.client.Lacks(ctx, need, err)
 	}
 	return &backup.Error{Code: backup.CodeFenced, Fault: backup.FaultCustomer, Cause: r,
-		Message: fmt.Sprintf("Microsoft 365 does not let the app %s of %s", need.purpose, plain(a.user.Name, 120)),
+		Message: fmt.Sprintf("Microsoft 365 does not let the app %s of %s", need.Purpose, msgraph.Plain(a.user.Name, 120)),
 		Hint:    "check the application access policies and RBAC for applications in Exchange, and the site's locks in SharePoint; changes take an hour or more"}
 }
 
 // noService says that the person has no mailbox or drive, which is an outcome and not a failure.
 func (a *account) noService(what string, cause error) error {
 	return &backup.Error{Code: backup.CodeNoService, Fault: backup.FaultCustomer, Cause: cause,
-		Message: plain(a.user.Name, 120) + " has no " + what,
+		Message: msgraph.Plain(a.user.Name, 120) + " has no " + what,
 		Hint:    "nothing to do, unless a licence with " + what + " should be assigned"}
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 const (
@@ -30,16 +32,16 @@ type stream struct {
 }
 
 // openStream makes one attempt at a call whose answer is read as a stream. The answer may be a redirect.
-func (c *client) openStream(ctx context.Context, what call) (*stream, error) {
+func (c *client) openStream(ctx context.Context, what msgraph.Call) (*stream, error) {
 	own, cancel := context.WithCancelCause(ctx)
-	resp, err := c.send(own, what)
+	resp, err := c.Send(own, what)
 	if err != nil {
 		cancel(nil)
 		return nil, err
 	}
 	idle := time.AfterFunc(c.idle, func() { cancel(errIdle) })
 	idle.Stop()
-	return &stream{ctx: ctx, answer: resp, cancel: cancel, limit: c.idle, idle: idle, name: what.name()}, nil
+	return &stream{ctx: ctx, answer: resp, cancel: cancel, limit: c.idle, idle: idle, name: what.Name()}, nil
 }
 
 // Read reads, and says of a body that breaks off that it did.
@@ -53,7 +55,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	case s.ctx.Err() != nil:
 		return n, context.Cause(s.ctx)
 	}
-	return n, badResponse("a content broke off ("+s.name+")", err)
+	return n, msgraph.BadResponse("a content broke off ("+s.name+")", err)
 }
 
 // Close ends the request, also in the middle of the body.
@@ -64,15 +66,15 @@ func (s *stream) Close() error {
 }
 
 // openWindow gets a content. What fits into the window has been read wholly when it returns.
-func (c *client) openWindow(ctx context.Context, what call) (body io.ReadCloser, err error) {
-	err = c.policy.run(ctx, func() error {
+func (c *client) openWindow(ctx context.Context, what msgraph.Call) (body io.ReadCloser, err error) {
+	err = c.Repeat(ctx, func() error {
 		s, err := c.openStream(ctx, what)
 		if err != nil {
 			return err
 		}
 		if s.answer.StatusCode != http.StatusOK {
 			s.Close()
-			return badResponse("Microsoft Graph gave no content ("+what.name()+")", nil)
+			return msgraph.BadResponse("Microsoft Graph gave no content ("+what.Name()+")", nil)
 		}
 		body, err = readWindow(s)
 		return err

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -118,13 +119,16 @@ func (x *tenant) jwt(n int) string {
 
 // adapter connects to the tenant; waits are written down instead of waited for.
 func (x *tenant) adapter() *Adapter {
-	a := New(Options{Secrets: func(context.Context, backup.SecretRef) ([]byte, error) { return []byte(testSecret + "\n"), nil }})
-	a.policy.wait = func(ctx context.Context, d time.Duration) error {
+	return x.adapterWith(func(context.Context, backup.SecretRef) ([]byte, error) { return []byte(testSecret + "\n"), nil })
+}
+
+func (x *tenant) adapterWith(secrets func(context.Context, backup.SecretRef) ([]byte, error)) *Adapter {
+	a := New(Options{Secrets: secrets, policy: msgraph.Policy{Wait: func(ctx context.Context, d time.Duration) error {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.waits = append(x.waits, d)
 		return ctx.Err()
-	}
+	}}})
 	x.Cleanup(func() { a.Close() })
 	return a
 }

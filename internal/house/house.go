@@ -40,7 +40,12 @@ var table = []rule{
 		instead: "keep plain data and pure functions here, and put what needs a library into the adapter or activity that has it",
 	},
 	{
-		packages: []string{"integrations/*"}, ours: []string{"internal/backup"}, notForeign: []string{temporal},
+		packages: []string{"internal/msgraph"}, ours: []string{"internal/backup"}, notForeign: []string{temporal},
+		why:     "the sign-in and the client of Microsoft Graph serve every adapter of it; it knows no adapter and nothing of mail, files or people",
+		instead: "keep what only one adapter needs in that adapter",
+	},
+	{
+		packages: []string{"integrations/*"}, ours: []string{"internal/backup", "internal/msgraph"}, notForeign: []string{temporal},
 		why:     "an adapter speaks the vocabulary and its own client library; it knows neither Temporal nor another adapter, so that any of them can be exchanged and tested alone",
 		instead: "return a *backup.Error and let activities turn it into Temporal's terms; what two adapters need belongs into internal/backup, and what joins them into worker",
 	},

@@ -1,4 +1,4 @@
-package microsoft365
+package msgraph
 
 import (
 	"context"
@@ -25,14 +25,14 @@ const (
 	longestRetryAfter = 24 * time.Hour
 )
 
-// policy is how requests are repeated: the token's, Graph's and the downloads'. What may be repeated was decided where the error was
+// Policy is how requests are repeated: the token's, Graph's and the downloads'. What may be repeated was decided where the error was
 // classified; here is only how often and when.
-type policy struct {
-	wait func(context.Context, time.Duration) error
+type Policy struct {
+	Wait func(context.Context, time.Duration) error
 }
 
-// run calls try until it succeeds, fails for good, asks for more patience than there is, or was tried often enough.
-func (p policy) run(ctx context.Context, try func() error) error {
+// Run calls try until it succeeds, fails for good, asks for more patience than there is, or was tried often enough.
+func (p Policy) Run(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
 		if err == nil {
@@ -45,7 +45,7 @@ func (p policy) run(ctx context.Context, try func() error) error {
 		if !errors.As(err, &e) || !e.Retryable || e.RetryAfter > patience || n == attempts {
 			return err
 		}
-		if err := p.wait(ctx, max(e.RetryAfter, pause(n, e))); err != nil {
+		if err := p.Wait(ctx, max(e.RetryAfter, pause(n, e))); err != nil {
 			return err
 		}
 	}
@@ -61,8 +61,8 @@ func pause(attempt int, e *backup.Error) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// sleep waits unless ctx ends first.
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits unless ctx ends first.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

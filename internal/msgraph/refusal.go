@@ -1,4 +1,4 @@
-package microsoft365
+package msgraph
 
 import (
 	"encoding/json"
@@ -19,10 +19,10 @@ const (
 	errorDepth = 8
 )
 
-// refusal is an answer of 400 and above, decoded. It is the cause of the classified error, so that mail and drive can tell
+// Refusal is an answer of 400 and above, decoded. It is the cause of the classified error, so that adapters can tell
 // from its codes what the status alone does not say.
-type refusal struct {
-	status  int
+type Refusal struct {
+	Status  int
 	codes   []string // innermost first, in lower case: Graph itself is not consistent about case
 	message string   // the vendor's text, made printable
 	// requestID and clientRequestID are what Microsoft's support asks for.
@@ -30,15 +30,20 @@ type refusal struct {
 	retryAfter                 time.Duration
 	challenge                  string // WWW-Authenticate
 	infected                   bool
+	// limit is what the directory says about a limit that was hit (x-ms-throttle-scope, x-ms-throttle-information).
+	limit string
 }
 
-func (r *refusal) Error() string {
-	text := fmt.Sprintf("%d %s", r.status, http.StatusText(r.status))
+func (r *Refusal) Error() string {
+	text := fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
 	if len(r.codes) > 0 {
 		text += " (" + strings.Join(r.codes, ", ") + ")"
 	}
 	if r.message != "" {
 		text += " “" + r.message + "”"
+	}
+	if r.limit != "" {
+		text += ", limit " + r.limit
 	}
 	if r.requestID != "" {
 		text += ", request-id " + r.requestID
@@ -49,26 +54,27 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// has tells whether any of the codes, given in lower case, is among the answer's.
-func (r *refusal) has(codes ...string) bool {
+// Has tells whether any of the codes, given in lower case, is among the answer's.
+func (r *Refusal) Has(codes ...string) bool {
 	return slices.ContainsFunc(codes, func(c string) bool { return slices.Contains(r.codes, c) })
 }
 
-// says tells whether the vendor's text contains a phrase, whatever its case. Used only where no code tells the cases apart.
-func (r *refusal) says(phrase string) bool {
+// Says tells whether the vendor's text contains a phrase, whatever its case. Used only where no code tells the cases apart.
+func (r *Refusal) Says(phrase string) bool {
 	return strings.Contains(strings.ToLower(r.message), strings.ToLower(phrase))
 }
 
 // readRefusal decodes and closes an answer of 400 and above.
-func readRefusal(resp *http.Response) *refusal {
+func readRefusal(resp *http.Response) *Refusal {
 	defer resp.Body.Close()
-	r := &refusal{
-		status:          resp.StatusCode,
-		requestID:       plain(resp.Header.Get("request-id"), 64),
-		clientRequestID: plain(resp.Header.Get("client-request-id"), 64),
+	r := &Refusal{
+		Status:          resp.StatusCode,
+		requestID:       Plain(resp.Header.Get("request-id"), 64),
+		clientRequestID: Plain(resp.Header.Get("client-request-id"), 64),
 		retryAfter:      retryAfter(resp.Header.Get("Retry-After"), time.Now()),
 		challenge:       resp.Header.Get("WWW-Authenticate"),
 		infected:        resp.Header.Get("X-Virus-Infected") != "",
+		limit:           Plain(resp.Header.Get("x-ms-throttle-scope")+" "+resp.Header.Get("x-ms-throttle-information"), 160),
 	}
 	// What could be read of a body that breaks off is as good as none: the status still tells.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, errorBodyLimit))
@@ -76,9 +82,18 @@ func readRefusal(resp *http.Response) *refusal {
 	return r
 }
 
+// ReadInner decodes a refused answer inside an answer to $batch.
+func ReadInner(status int, header http.Header, body []byte) *Refusal {
+	r := &Refusal{Status: status, retryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
+	if len(body) <= errorBodyLimit {
+		r.decode(body)
+	}
+	return r
+}
+
 // decode reads Graph's error body: {"error":{"code","message","innerError":{…}}}, where innerError is also spelled innererror,
 // may nest, and may name a more exact code (https://learn.microsoft.com/graph/errors).
-func (r *refusal) decode(body []byte) {
+func (r *Refusal) decode(body []byte) {
 	var outer struct {
 		Error json.RawMessage `json:"error"`
 	}
@@ -99,16 +114,16 @@ func (r *refusal) decode(body []byte) {
 			return
 		}
 		if l.Code != "" {
-			r.codes = slices.Insert(r.codes, 0, strings.ToLower(plain(l.Code, 100)))
+			r.codes = slices.Insert(r.codes, 0, strings.ToLower(Plain(l.Code, 100)))
 		}
 		if r.message == "" {
-			r.message = plain(l.Message, 300)
+			r.message = Plain(l.Message, 300)
 		}
 		if r.requestID == "" {
-			r.requestID = plain(l.RequestID, 64)
+			r.requestID = Plain(l.RequestID, 64)
 		}
 		if r.clientRequestID == "" {
-			r.clientRequestID = plain(l.ClientRequestID, 64)
+			r.clientRequestID = Plain(l.ClientRequestID, 64)
 		}
 		raw = l.Inner
 	}
@@ -117,8 +132,8 @@ func (r *refusal) decode(body []byte) {
 // expiredCodes end a delta token, whatever the status they come with.
 var expiredCodes = []string{"syncstatenotfound", "syncstateinvalid", "resyncrequired", "resyncchangesapplydifferences", "resyncchangesuploaddifferences"}
 
-// classify says what a refusal means where nothing more is known than the request itself. what names it: "GET /users/…".
-func (r *refusal) classify(what string) *backup.Error {
+// Classify says what a refusal means where nothing more is known than the request itself. what names it: "GET /users/…".
+func (r *Refusal) Classify(what string) *backup.Error {
 	e := &backup.Error{Cause: r, RetryAfter: r.retryAfter}
 	set := func(code backup.Code, fault backup.Fault, retryable bool, message, hint string) *backup.Error {
 		e.Code, e.Fault, e.Retryable, e.Hint = code, fault, retryable, hint
@@ -126,41 +141,41 @@ func (r *refusal) classify(what string) *backup.Error {
 		return e
 	}
 	switch {
-	case r.expired():
-		return set(backup.CodeCursorExpired, backup.FaultVendor, false, "Microsoft 365 no longer knows where the last backup ended",
+	case r.Expired():
+		return set(backup.CodeCursorExpired, backup.FaultVendor, false, "Microsoft 365 no longer knows where the last read ended",
 			"nothing to do: everything is listed again, and what has not changed is not fetched again")
 	case r.throttled():
-		return set(backup.CodeThrottled, backup.FaultVendor, true, "Microsoft 365 asks to come back later", "nothing to do: the backup comes back by itself")
-	case r.perItem():
+		return set(backup.CodeThrottled, backup.FaultVendor, true, "Microsoft 365 asks to come back later", "nothing to do: it is tried again by itself")
+	case r.PerItem():
 		return set(backup.CodeBadResponse, backup.FaultVendor, false, "Microsoft 365 cannot hand this out", "")
-	case r.status == http.StatusNotFound && !r.missing():
+	case r.Status == http.StatusNotFound && !r.Missing():
 		return set(backup.CodeBadResponse, backup.FaultVendor, true, "something answers in the place of Microsoft Graph", "check the proxies between the worker and Microsoft 365, and graphURL")
-	case r.status == http.StatusRequestTimeout || r.status >= 500 && r.status != http.StatusNotImplemented && r.status != http.StatusInsufficientStorage:
+	case r.Status == http.StatusRequestTimeout || r.Status >= 500 && r.Status != http.StatusNotImplemented && r.Status != http.StatusInsufficientStorage:
 		return set(backup.CodeBadResponse, backup.FaultVendor, true, "Microsoft 365 has a fault", "this usually passes by itself; Microsoft's service health page tells more")
-	case r.status == http.StatusUnauthorized:
+	case r.Status == http.StatusUnauthorized:
 		return set(backup.CodeBadCredential, backup.FaultCustomer, false, "Microsoft Graph does not accept the app's token, not even a new one",
 			"check that the app registration is enabled and belongs to directoryTenant")
-	case r.status == http.StatusForbidden:
+	case r.Status == http.StatusForbidden:
 		return set(backup.CodeMissingRole, backup.FaultCustomer, false, "Microsoft 365 does not let the app do this", "check the app's application permissions and their admin consent")
-	case r.status == http.StatusPaymentRequired:
+	case r.Status == http.StatusPaymentRequired:
 		return set(backup.CodeBadConfig, backup.FaultCustomer, false, "Microsoft bills this call and no billing is set up", "link an Azure subscription to the app registration")
-	case r.missing():
+	case r.Missing():
 		return set(backup.CodeNotFound, backup.FaultVendor, false, "Microsoft 365 does not have this", "")
 	}
 	return set(backup.CodeBadResponse, backup.FaultOurs, false, "Microsoft Graph did not accept the request", "please report this with the request-id")
 }
 
-// missing tells whether Graph itself says that a thing is not there. A proxy's or a maintenance page's 404 says nothing about it, and an
+// Missing tells whether Graph itself says that a thing is not there. A proxy's or a maintenance page's 404 says nothing about it, and an
 // error is never read as an absence.
-func (r *refusal) missing() bool { return r.status == http.StatusNotFound && len(r.codes) > 0 }
+func (r *Refusal) Missing() bool { return r.Status == http.StatusNotFound && len(r.codes) > 0 }
 
-func (r *refusal) expired() bool {
-	return r.status == http.StatusGone || r.has(expiredCodes...) || r.status == http.StatusBadRequest && r.says("DeltaToken")
+func (r *Refusal) Expired() bool {
+	return r.Status == http.StatusGone || r.Has(expiredCodes...) || r.Status == http.StatusBadRequest && r.Says("DeltaToken")
 }
 
 // throttled: 429 and 509 always; 503 and 504 when they name a distance, for then they are a request and not an outage.
-func (r *refusal) throttled() bool {
-	switch r.status {
+func (r *Refusal) throttled() bool {
+	switch r.Status {
 	case http.StatusTooManyRequests, 509:
 		return true
 	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -184,11 +199,11 @@ var itemSkips = map[string]backup.SkipReason{
 	"accessrestricted":                 backup.SkipDenied,
 }
 
-// perItem tells whether the answer is about this one item only.
-func (r *refusal) perItem() bool { return r.skip() != "" }
+// PerItem tells whether the answer is about this one item only.
+func (r *Refusal) PerItem() bool { return r.Skip() != "" }
 
-// skip is the reason for which an item is left out, or empty when the refusal is not about the item alone.
-func (r *refusal) skip() backup.SkipReason {
+// Skip is the reason for which an item is left out, or empty when the refusal is not about the item alone.
+func (r *Refusal) Skip() backup.SkipReason {
 	if r.infected {
 		return backup.SkipMalware
 	}
@@ -197,7 +212,7 @@ func (r *refusal) skip() backup.SkipReason {
 			return reason
 		}
 	}
-	switch r.status {
+	switch r.Status {
 	case http.StatusLocked:
 		return backup.SkipLocked
 	case http.StatusRequestEntityTooLarge:

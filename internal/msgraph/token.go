@@ -1,4 +1,4 @@
-package microsoft365
+package msgraph
 
 import (
 	"context"
@@ -124,34 +124,34 @@ func claimsOf(challenge string) string {
 	return string(claims)
 }
 
-// roles are the application permissions a token states. Known is false when the token does not show them, which it need not: its
+// Roles are the application permissions a token states. Known is false when the token does not show them, which it need not: its
 // inside is Microsoft's business, so roles serve to explain a refusal, never to foresee one.
-type roles struct {
-	known   bool
+type Roles struct {
+	Known   bool
 	granted []string
 }
 
-// rolesOf reads the payload of a JWT without verifying it; that is the resource's business.
-func rolesOf(token string) roles {
+// RolesOf reads the payload of a JWT without verifying it; that is the resource's business.
+func RolesOf(token string) Roles {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return roles{}
+		return Roles{}
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	if err != nil {
-		return roles{}
+		return Roles{}
 	}
 	var claims struct {
 		Roles []string `json:"roles"`
 	}
 	if json.Unmarshal(payload, &claims) != nil {
-		return roles{}
+		return Roles{}
 	}
-	return roles{known: true, granted: claims.Roles}
+	return Roles{Known: true, granted: claims.Roles}
 }
 
-// any tells whether one of the permissions was granted, whatever its case.
-func (r roles) any(permissions ...string) bool {
+// Any tells whether one of the permissions was granted, whatever its case.
+func (r Roles) Any(permissions ...string) bool {
 	return slices.ContainsFunc(r.granted, func(g string) bool {
 		return slices.ContainsFunc(permissions, func(p string) bool { return strings.EqualFold(g, p) })
 	})

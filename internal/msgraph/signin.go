@@ -1,4 +1,4 @@
-package microsoft365
+package msgraph
 
 import (
 	"context"
@@ -32,19 +32,19 @@ type signIn struct {
 }
 
 // newSignIn reads the secret: the text of a client secret, or a PEM file of certificate and private key.
-func newSignIn(c backup.Microsoft365Config, login string, h *http.Client, secret []byte) (signIn, error) {
-	s := signIn{http: h, login: login, directory: c.DirectoryTenant, clientID: c.ClientID}
-	if c.ClientCertificate == "" {
+func newSignIn(l Login, login string, h *http.Client, secret []byte) (signIn, error) {
+	s := signIn{http: h, login: login, directory: l.DirectoryTenant, clientID: l.ClientID}
+	if l.Certificate == "" {
 		s.secret = strings.TrimSpace(string(secret))
 		if s.secret == "" {
-			return signIn{}, badConfig("clientSecret is empty", "store the secret's value where clientSecret points to")
+			return signIn{}, BadConfig("clientSecret is empty", "store the secret's value where clientSecret points to")
 		}
 		return s, nil
 	}
 	certs, key, err := azidentity.ParseCertificates(secret, nil)
 	if err != nil {
 		// The parser's text may quote the file, so it is not repeated.
-		return signIn{}, badConfig("clientCertificate cannot be read", "it must be PEM: the certificate and its unencrypted private key (PKCS #8 or PKCS #1)")
+		return signIn{}, BadConfig("clientCertificate cannot be read", "it must be PEM: the certificate and its unencrypted private key (PKCS #8 or PKCS #1)")
 	}
 	s.certs, s.key = certs, key
 	return s, nil
@@ -68,7 +68,7 @@ func (s signIn) credential() (azcore.TokenCredential, error) {
 			&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
 	}
 	if err != nil {
-		return nil, badConfig("directoryTenant, clientID or the credential cannot be used", "directoryTenant is a GUID or a verified domain; a certificate needs an RSA key")
+		return nil, BadConfig("directoryTenant, clientID or the credential cannot be used", "directoryTenant is a GUID or a verified domain; a certificate needs an RSA key")
 	}
 	return cred, nil
 }
@@ -109,13 +109,13 @@ func (s signIn) classify(ctx context.Context, heard *conversation, err error) er
 	var failed *azidentity.AuthenticationFailedError
 	switch {
 	case heard.failure != nil:
-		return unreachable(ctx, placeOf(s.login), heard.failure)
+		return unreachable(ctx, PlaceOf(s.login), heard.failure)
 	case errors.As(err, &failed) && failed.RawResponse != nil:
 		return s.readSignInRefusal(failed.RawResponse)
 	case errors.Is(err, context.DeadlineExceeded):
-		return unreachable(ctx, placeOf(s.login), context.DeadlineExceeded)
+		return unreachable(ctx, PlaceOf(s.login), context.DeadlineExceeded)
 	}
-	return badResponse("the sign-in service gave an answer that cannot be read", nil)
+	return BadResponse("the sign-in service gave an answer that cannot be read", nil)
 }
 
 // signInRefusal is the body of a refused token request (RFC 6749, section 5.2, with Entra's additions).
@@ -144,18 +144,18 @@ func (s signIn) readSignInRefusal(resp *http.Response) error {
 // detail is what an administrator quotes to Microsoft: numbers and the first sentence, from which the secret is cut should the
 // service ever repeat it.
 func (s signIn) detail(status int, r signInRefusal) string {
-	text := fmt.Sprintf(" (%d %s", status, plain(r.Error, 60))
+	text := fmt.Sprintf(" (%d %s", status, Plain(r.Error, 60))
 	for _, c := range r.Codes[:min(len(r.Codes), 3)] {
 		text += fmt.Sprintf(", AADSTS%d", c)
 	}
 	if r.TraceID != "" {
-		text += ", trace " + plain(r.TraceID, 64)
+		text += ", trace " + Plain(r.TraceID, 64)
 	}
 	first, _, _ := strings.Cut(r.Description, "Trace ID")
 	if s.secret != "" {
 		first = strings.ReplaceAll(first, s.secret, "[secret]")
 	}
-	if first = plain(first, 200); first != "" {
+	if first = Plain(first, 200); first != "" {
 		text += ", “" + first + "”"
 	}
 	return text + ")"
@@ -207,7 +207,7 @@ func judgeSignIn(status int, r signInRefusal) *backup.Error {
 	}
 	switch r.Error {
 	case "invalid_request", "invalid_scope":
-		return badConfig("Microsoft does not understand the sign-in", "check directoryTenant, clientID and graphURL")
+		return BadConfig("Microsoft does not understand the sign-in", "check directoryTenant, clientID and graphURL")
 	case "invalid_grant":
 		return &backup.Error{Code: backup.CodeMissingRole, Fault: backup.FaultCustomer, Message: "the app lacks consent", Hint: "give admin consent under API permissions in the app registration"}
 	}

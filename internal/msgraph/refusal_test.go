@@ -1,4 +1,4 @@
-package microsoft365
+package msgraph
 
 import (
 	"context"
@@ -53,13 +53,13 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			x := newTenant(t)
 			x.graph.HandleFunc("GET /probe", refuse(tt.status, tt.body, tt.headers...))
-			c := x.app().client.counting()
-			err := c.readJSON(t.Context(), call{url: c.endpoints.at("token=geheim", "probe")}, new(any))
+			c := x.client().Counting()
+			err := c.ReadJSON(t.Context(), Call{URL: c.At("token=geheim", "probe")}, new(any))
 			e := wantCode(t, err, tt.code)
 			if e.Retryable != tt.retryable || e.RetryAfter != tt.after {
 				t.Errorf("retryable %v after %v, want %v after %v", e.Retryable, e.RetryAfter, tt.retryable, tt.after)
 			}
-			if got := c.calls.Load(); got != tt.calls {
+			if got := c.Calls(); got != tt.calls {
 				t.Errorf("%d calls, want %d", got, tt.calls)
 			}
 			if !strings.Contains(e.Error(), "req-1") || strings.Contains(e.Error(), "geheim") {
@@ -78,8 +78,8 @@ func TestRefusals(t *testing.T) {
 func TestBackOffGrows(t *testing.T) {
 	x := newTenant(t)
 	x.graph.HandleFunc("GET /probe", refuse(500, ""))
-	c := x.app().client
-	wantCode(t, c.readJSON(t.Context(), call{url: c.endpoints.at("", "probe")}, new(any)), backup.CodeBadResponse)
+	c := x.client()
+	wantCode(t, c.ReadJSON(t.Context(), Call{URL: c.At("", "probe")}, new(any)), backup.CodeBadResponse)
 	if len(x.waits) != attempts-1 {
 		t.Fatalf("waited %d times", len(x.waits))
 	}
@@ -94,12 +94,12 @@ func TestBackOffGrows(t *testing.T) {
 func TestWaitIsCancelled(t *testing.T) {
 	x := newTenant(t)
 	x.graph.HandleFunc("GET /probe", refuse(429, "", "Retry-After", "50"))
-	c := *x.app().client
-	c.policy.wait = sleep
+	c := *x.client()
+	c.policy.Wait = Sleep
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	err := c.readJSON(ctx, call{url: c.endpoints.at("", "probe")}, new(any))
+	err := c.ReadJSON(ctx, Call{URL: c.At("", "probe")}, new(any))
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second {
 		t.Fatalf("%v after %v", err, time.Since(began))
 	}
@@ -117,12 +117,12 @@ func TestCutAnswers(t *testing.T) {
 		answer(`{"id":"whole"}`)(w, r)
 	})
 	x.graph.HandleFunc("GET /always", func(w http.ResponseWriter, _ *http.Request) { cut(w, `{"id":"whole"}`, 5) })
-	c := x.app().client
-	var u user
-	if err := c.readJSON(t.Context(), call{url: c.endpoints.at("", "once")}, &u); err != nil || u.ID != "whole" {
+	c := x.client()
+	var u struct{ ID string }
+	if err := c.ReadJSON(t.Context(), Call{URL: c.At("", "once")}, &u); err != nil || u.ID != "whole" {
 		t.Fatal(u, err)
 	}
-	e := wantCode(t, c.readJSON(t.Context(), call{url: c.endpoints.at("", "always")}, &u), backup.CodeBadResponse)
+	e := wantCode(t, c.ReadJSON(t.Context(), Call{URL: c.At("", "always")}, &u), backup.CodeBadResponse)
 	if !e.Retryable {
 		t.Error("an answer that broke off may be whole another time")
 	}
@@ -138,12 +138,12 @@ func cut(w http.ResponseWriter, body string, at int) {
 
 func TestUnreachable(t *testing.T) {
 	x := newTenant(t)
-	app := x.app()
-	if _, err := app.client.tokens.get(t.Context()); err != nil {
+	c := x.client()
+	if _, err := c.tokens.get(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	x.graphServer.Close()
-	e := wantCode(t, app.client.readJSON(t.Context(), call{url: app.client.endpoints.at("", "probe")}, new(any)), backup.CodeUnreachable)
+	e := wantCode(t, c.ReadJSON(t.Context(), Call{URL: c.At("", "probe")}, new(any)), backup.CodeUnreachable)
 	if !e.Retryable || len(x.waits) != attempts-1 {
 		t.Errorf("retryable %v after %d waits", e.Retryable, len(x.waits))
 	}
@@ -152,8 +152,8 @@ func TestUnreachable(t *testing.T) {
 // A certificate of an unknown CA is no outage: waiting does not mend it.
 func TestUntrustedCertificate(t *testing.T) {
 	x := newTenant(t)
-	x.config.CAFile = ""
-	_, err := x.app().Probe(t.Context(), nil)
+	x.login.CAFile = ""
+	_, err := x.client().FreshRoles(t.Context())
 	e := wantCode(t, err, backup.CodeUnreachable)
 	if e.Retryable || e.Fault != backup.FaultCustomer || !strings.Contains(e.Hint, "caFile") {
 		t.Errorf("%+v", e)
@@ -190,12 +190,12 @@ func FuzzErrorBody(f *testing.F) {
 	f.Add([]byte(`{"error":{"code":"a","innerError":{"code":"b","innererror":{"code":"c","request-id":"r"}}}}`))
 	f.Add([]byte(`{"error":"text"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r := &refusal{status: 403}
+		r := &Refusal{Status: 403}
 		r.decode(body)
 		if len(r.codes) > errorDepth || len([]rune(r.message)) > 301 {
 			t.Fatalf("%d codes, message of %d", len(r.codes), len(r.message))
 		}
-		if e := r.classify("GET /x"); e.Code == "" || strings.ContainsAny(e.Error(), "\n\r\x00\x1b") {
+		if e := r.Classify("GET /x"); e.Code == "" || strings.ContainsAny(e.Error(), "\n\r\x00\x1b") {
 			t.Fatalf("%q", e.Error())
 		}
 	})
