@@ -17,7 +17,7 @@ const everyTenant = ""
 // RaiseAlert opens the alert, or counts it once more and takes over its words when one of its tenant, kind and subject is
 // open; first tells which. A muted one is counted like any other, and says until when it is muted.
 func (s *Store) RaiseAlert(ctx context.Context, a backup.Alert, at time.Time) (stored backup.Alert, first bool, err error) {
-	err = s.change(ctx, "raise an alert", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "raise an alert", func(tx *sql.Tx) error {
 		// One at a time, so that two who raise the same alert open one.
 		if _, err := lockNumber(ctx, tx, everyTenant, "alert"); err != nil {
 			return err

@@ -41,7 +41,7 @@ func pinConnectors(ctx context.Context, tx *sql.Tx, tenant string, connectors []
 // there never was one of this name, CodeNotAllowed when the tenant's description pins it, or when no other connector says that it
 // holds the generation that is in use, or is about to be: nobody could open the backups then.
 func (s *Store) UnpinEnrolled(ctx context.Context, tenant, name string) (c backup.ConnectorStatus, err error) {
-	err = s.change(ctx, "remove a connector", func(tx *sql.Tx) error {
+	err = s.changeTenant(ctx, tenant, "remove a connector", func(tx *sql.Tx) error {
 		var pinned bool
 		err := tx.QueryRowContext(ctx, `SELECT pinned FROM connector WHERE tenant = $1 AND name = $2`, tenant, name).Scan(&pinned)
 		if err == nil {
@@ -149,7 +149,7 @@ func (s *Store) DescribeConnector(ctx context.Context, tenant, name string, self
 // session number is one higher then. CodeNotFound when it is not pinned.
 func (s *Store) MarkConnectorSeen(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error) {
 	p = backup.ConnectorPresence{Tenant: tenant, Connector: name, Connected: true, At: at}
-	err = s.change(ctx, "record a connector's presence", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "record a connector's presence", func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `UPDATE connector SET connected = TRUE, session = session + 1, last_seen = $3
 			WHERE tenant = $1 AND name = $2 AND pinned AND NOT connected RETURNING session`, tenant, name, micros(at)).Scan(&p.Session)
 		if changed = err == nil; changed || !errors.Is(err, sql.ErrNoRows) {
@@ -167,7 +167,7 @@ func (s *Store) MarkConnectorSeen(ctx context.Context, tenant, name string, at t
 // at, be it by another gateway. CodeNotFound when it is not pinned.
 func (s *Store) MarkConnectorGone(ctx context.Context, tenant, name string, at time.Time) (p backup.ConnectorPresence, changed bool, err error) {
 	p = backup.ConnectorPresence{Tenant: tenant, Connector: name, At: at}
-	err = s.change(ctx, "record a connector's absence", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "record a connector's absence", func(tx *sql.Tx) error {
 		n, err := execute(ctx, tx, `UPDATE connector SET connected = FALSE
 			WHERE tenant = $1 AND name = $2 AND pinned AND connected AND last_seen <= $3`, tenant, name, micros(at))
 		if err != nil {
@@ -191,7 +191,7 @@ func (s *Store) MarkConnectorsLost(ctx context.Context, seenBefore, at time.Time
 		return nil, classify(ctx, "look for lost connectors", err)
 	}
 	var lost []backup.ConnectorPresence
-	err = s.change(ctx, "record lost connectors", func(tx *sql.Tx) (err error) {
+	err = s.changeRows(ctx, "record lost connectors", func(tx *sql.Tx) (err error) {
 		lost, err = list(ctx, tx, func(r row) (backup.ConnectorPresence, error) {
 			p := backup.ConnectorPresence{At: at}
 			err := r.Scan(&p.Tenant, &p.Connector, &p.Session)

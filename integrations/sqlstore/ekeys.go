@@ -25,7 +25,7 @@ func ekeys(ctx context.Context, db database, tenant string) ([]backup.EKey, erro
 
 // AddEKey adds a pending generation: the number after the newest, or the pending one that is there already.
 func (s *Store) AddEKey(ctx context.Context, tenant string, method backup.KeyMethod, at time.Time) (k backup.EKey, err error) {
-	err = s.change(ctx, "add a generation of the key", func(tx *sql.Tx) error {
+	err = s.changeTenant(ctx, tenant, "add a generation of the key", func(tx *sql.Tx) error {
 		// The index of pending ones lets one of several through; the others find what it made.
 		_, err := tx.ExecContext(ctx, `INSERT INTO ekey (`+ekeyColumns+`)
 			SELECT $1, COALESCE(MAX(generation), 0) + 1, $2, 'pending', '', '', CAST($3 AS BIGINT), 0, 0, 0 FROM ekey WHERE tenant = $1
@@ -42,7 +42,7 @@ func (s *Store) AddEKey(ctx context.Context, tenant string, method backup.KeyMet
 // UpdateEKey replaces Check and Wrapped of a generation that has not ended. A Check that is set never changes: CodeWrongKey. Whoever leaves
 // it empty does not know that the generation is in use since, and changes nothing of it.
 func (s *Store) UpdateEKey(ctx context.Context, k backup.EKey) error {
-	return s.change(ctx, "keep a generation of the key", func(tx *sql.Tx) error {
+	return s.changeTenant(ctx, k.Tenant, "keep a generation of the key", func(tx *sql.Tx) error {
 		known, err := ekey(ctx, tx, k.Tenant, k.Generation)
 		switch {
 		case err != nil:
@@ -63,7 +63,7 @@ func (s *Store) UpdateEKey(ctx context.Context, k backup.EKey) error {
 // ActivateEKey makes a pending generation active and the active one retiring, in one transaction. Again is the same as once.
 // CodeNotAllowed for a generation that is neither pending nor active.
 func (s *Store) ActivateEKey(ctx context.Context, tenant string, generation int, at, retireAfter time.Time) error {
-	return s.change(ctx, "activate a generation of the key", func(tx *sql.Tx) error {
+	return s.changeTenant(ctx, tenant, "activate a generation of the key", func(tx *sql.Tx) error {
 		k, err := ekey(ctx, tx, tenant, generation)
 		switch {
 		case err != nil:
@@ -85,7 +85,7 @@ func (s *Store) ActivateEKey(ctx context.Context, tenant string, generation int,
 // EndEKey makes a generation retired or destroyed and forgets its Wrapped. Again is the same as once; a destroyed one stays destroyed.
 // CodeNotAllowed for retiring the active one, which would leave the tenant without a key.
 func (s *Store) EndEKey(ctx context.Context, tenant string, generation int, state backup.EKeyState, at time.Time) error {
-	return s.change(ctx, "end a generation of the key", func(tx *sql.Tx) error {
+	return s.changeTenant(ctx, tenant, "end a generation of the key", func(tx *sql.Tx) error {
 		k, err := ekey(ctx, tx, tenant, generation)
 		switch {
 		case err != nil:

@@ -35,7 +35,7 @@ func enrolment(ctx context.Context, db database, tenant, connector string) (back
 // UseEnrolment consumes the enrolment whose secret has this SHA-256 and keeps what was shown with it. CodeDenied when there is none,
 // it has expired, or it was presented before: whoever shows a secret is not told which.
 func (s *Store) UseEnrolment(ctx context.Context, secretHash []byte, identity string, recipient []byte, now time.Time) (e backup.Enrolment, err error) {
-	err = s.change(ctx, "use an enrolment", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "use an enrolment", func(tx *sql.Tx) error {
 		e, err = scanEnrolment(tx.QueryRowContext(ctx, `UPDATE enrolment SET presented = $2, identity = $3, recipient = $4
 			WHERE secret_hash = $1 AND presented = 0 AND expires > $2 RETURNING `+enrolmentColumns, secretHash, micros(now), identity, recipient))
 		return orNotFound(err, &backup.Error{Code: backup.CodeDenied, Fault: backup.FaultCustomer,
@@ -47,7 +47,7 @@ func (s *Store) UseEnrolment(ctx context.Context, secretHash []byte, identity st
 // PinEnrolled pins the connector that presented the enrolment; again is the same as once. CodeNotFound when none was presented,
 // CodeNotAllowed when the tenant's description gives the name to another identity.
 func (s *Store) PinEnrolled(ctx context.Context, tenant, connector string) error {
-	return s.change(ctx, "pin an enrolled connector", func(tx *sql.Tx) error {
+	return s.changeTenant(ctx, tenant, "pin an enrolled connector", func(tx *sql.Tx) error {
 		e, err := enrolment(ctx, tx, tenant, connector)
 		if err == nil && e.Presented.IsZero() {
 			err = notEnrolling(tenant, connector)

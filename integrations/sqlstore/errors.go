@@ -8,7 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"modernc.org/sqlite"
+	"github.com/jackc/pgx/v5/pgconn"
+	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -32,12 +33,19 @@ func classify(ctx context.Context, what string, err error) error {
 		return err
 	}
 	e := &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "cannot " + what, Retryable: true, Cause: err}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	var (
+		ofSQLite   *driver.Error
+		ofPostgres *pgconn.PgError
+	)
+	switch {
+	case errors.As(err, &ofSQLite):
+		return classifySQLite(e, ofSQLite.Code())
+	case errors.As(err, &ofPostgres):
+		return classifyPostgres(e, ofPostgres)
+	case isConnection(err):
+		return classifyConnection(e)
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return diskFull(e)
-	}
-	var answer *sqlite.Error
-	if errors.As(err, &answer) {
-		return classifySQLite(e, answer.Code())
 	}
 	return e
 }
@@ -70,7 +78,7 @@ func classifySQLite(e *backup.Error, code int) error {
 
 // lostRace tells that a migration failed like one whose tables another process made in this moment.
 func lostRace(err error) bool {
-	var answer *sqlite.Error
+	var answer *driver.Error
 	if !errors.As(err, &answer) {
 		return false
 	}

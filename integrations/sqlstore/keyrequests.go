@@ -42,7 +42,7 @@ func (s *Store) TakeKeyRequests(ctx context.Context, tenant, connector string, n
 		return nil, classify(ctx, "look for key requests", err)
 	}
 	var taken []backup.KeyRequest
-	err = s.change(ctx, "take key requests", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "take key requests", func(tx *sql.Tx) error {
 		// The condition stands twice for PostgreSQL, which looks at it again after waiting for another taker's lock.
 		taken, err = list(ctx, tx, scanKeyRequest, `UPDATE key_request SET taken = $3 WHERE `+takeable+` AND id IN (
 			SELECT id FROM key_request WHERE `+takeable+` ORDER BY created, id LIMIT $5)

@@ -4,48 +4,25 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
-	"time"
 
 	"github.com/pressly/goose/v3"
-
-	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrateAttempts and migratePause bound how long a process waits for another that brings the schema up to date.
-const (
-	migrateAttempts = 20
-	migratePause    = 250 * time.Millisecond
-)
-
-// migrate brings the schema up to date. Two processes that start at once may both try: each migration is one transaction,
-// so one of them makes it and the other's attempt leaves no trace and finds it made.
+// migrate brings the schema up to date; of several processes that start at once, one does.
 func (s *Store) migrate(ctx context.Context) error {
-	const what = "bring the store's schema up to date"
-	var err error
-	for range migrateAttempts {
-		err = s.migrateOnce(ctx)
-		if err == nil || (!lostRace(err) && !backup.AsError(classify(ctx, what, err)).Retryable) {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return classify(ctx, what, err)
-		case <-time.After(migratePause):
-		}
-	}
-	return classify(ctx, what, err)
+	err := s.dialect.migrateAlone(ctx, s.write, func() error { return s.migrateOnce(ctx) })
+	return classify(ctx, "bring the store's schema up to date", err)
 }
 
 func (s *Store) migrateOnce(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations")
+	name, files, err := s.dialect.migrations()
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, s.write, files, goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(name, s.write, files, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ const nonceGrace = time.Hour
 // UseNonce uses a nonce up: fresh is true for exactly one caller per scope and nonce. The nonce is remembered at least until
 // the given time, at which whatever carries it must have expired.
 func (s *Store) UseNonce(ctx context.Context, scope, nonce string, until time.Time) (fresh bool, err error) {
-	err = s.change(ctx, "use up a nonce", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "use up a nonce", func(tx *sql.Tx) error {
 		n, err := execute(ctx, tx, `INSERT INTO nonce (scope, nonce, until) VALUES ($1, $2, $3) ON CONFLICT (scope, nonce) DO NOTHING`, scope, nonce, micros(until))
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -20,17 +21,54 @@ type database interface {
 // row is a row to be scanned: *sql.Row or *sql.Rows.
 type row interface{ Scan(into ...any) error }
 
-// change runs fn in one transaction that holds the write lock from its beginning.
+// collisions bounds how often a transaction is run again that another one ended; collisionPause is the longest wait before.
+const (
+	collisions     = 8
+	collisionPause = 100 * time.Millisecond
+)
+
+// change runs fn in one transaction, while nobody else changes anything in the store (see the package's comment). It may run fn again.
 func (s *Store) change(ctx context.Context, what string, fn func(tx *sql.Tx) error) error {
+	return s.transact(ctx, what, func(tx *sql.Tx) error { return s.dialect.hold(ctx, tx, everyTenant) }, fn)
+}
+
+// changeTenant runs fn in one transaction, while nobody else changes the tenant by changeTenant or change. It may run fn again.
+func (s *Store) changeTenant(ctx context.Context, tenant, what string, fn func(tx *sql.Tx) error) error {
+	return s.transact(ctx, what, func(tx *sql.Tx) error { return s.dialect.hold(ctx, tx, tenant) }, fn)
+}
+
+// changeRows runs fn in one transaction that keeps to itself what its statements lock, and no more. It may run fn again.
+func (s *Store) changeRows(ctx context.Context, what string, fn func(tx *sql.Tx) error) error {
+	return s.transact(ctx, what, fn)
+}
+
+// transact runs the steps in one transaction, and again when it collided with another.
+func (s *Store) transact(ctx context.Context, what string, steps ...func(tx *sql.Tx) error) error {
+	for again := 0; ; again++ {
+		err := s.transactOnce(ctx, steps)
+		if again == collisions || !s.dialect.collides(err) {
+			return classify(ctx, what, err)
+		}
+		select {
+		case <-ctx.Done():
+			return classify(ctx, what, err)
+		case <-time.After(rand.N(collisionPause)): //nolint:gosec // it only has to differ from that of the other one
+		}
+	}
+}
+
+func (s *Store) transactOnce(ctx context.Context, steps []func(tx *sql.Tx) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
-		return classify(ctx, what, err)
+		return err
 	}
 	defer tx.Rollback() // does nothing after a commit
-	if err := fn(tx); err != nil {
-		return classify(ctx, what, err)
+	for _, step := range steps {
+		if err := step(tx); err != nil {
+			return err
+		}
 	}
-	return classify(ctx, what, tx.Commit())
+	return tx.Commit()
 }
 
 // execute runs a statement and returns how many rows it touched.
@@ -84,13 +122,6 @@ func cut[T any](rows []T, limit int) (page []T, more bool) {
 		return rows[:limit], true
 	}
 	return rows, false
-}
-
-// placeholders is "(?,?),(?,?)" for two rows of two columns. It is the one place in which parameters have no numbers: SQLite
-// takes $1 for a name and looks every name up among all others, so that many of them cost the square of their number.
-func placeholders(rows, columns int) string {
-	one := ",(" + strings.Repeat(",?", columns)[1:] + ")"
-	return strings.Repeat(one, rows)[1:]
 }
 
 // prefixed is "s.a, s.b" for the columns "a, b".

@@ -20,7 +20,7 @@ func (s *Store) SealReceipt(ctx context.Context, r backup.Receipt, seal Sealing)
 	if r.Nonce == "" {
 		return 0, &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "a key receipt without a nonce cannot be told from another"}
 	}
-	err = s.change(ctx, "record a key receipt", func(tx *sql.Tx) error {
+	err = s.changeRows(ctx, "record a key receipt", func(tx *sql.Tx) error {
 		size, tree, err := lockLog(ctx, tx, r.Tenant)
 		if err != nil {
 			return err
@@ -48,7 +48,8 @@ func appendReceipt(ctx context.Context, tx *sql.Tx, r backup.Receipt, tree []byt
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO receipt (`+receiptColumns+`, head) VALUES `+placeholders(1, 14),
+	_, err = tx.ExecContext(ctx, `INSERT INTO receipt (`+receiptColumns+`, head)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		r.Tenant, r.Number, r.Generation, r.Method, r.Purpose, r.WorkflowID, r.RunID, r.Attempt, r.Holder, r.Requester, r.Nonce, micros(r.At), micros(r.Until), head)
 	if err != nil {
 		return err

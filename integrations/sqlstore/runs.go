@@ -29,7 +29,7 @@ func (s *Store) StartRun(ctx context.Context, r backup.Run, plan backup.ServiceP
 	if shardSize < 1 {
 		return run, 0, badConfig("a shard of a run must hold at least one account", "", nil)
 	}
-	err = s.change(ctx, "start a run", func(tx *sql.Tx) error {
+	err = s.changeTenant(ctx, r.Tenant, "start a run", func(tx *sql.Tx) error {
 		if _, err := lockNumber(ctx, tx, r.Tenant, "run"); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (s *Store) FinishPart(ctx context.Context, tenant string, number int64, p b
 	if err != nil {
 		return classify(ctx, "record a part of a run", err)
 	}
-	return s.change(ctx, "record a part of a run", func(tx *sql.Tx) error {
+	return s.changeRows(ctx, "record a part of a run", func(tx *sql.Tx) error {
 		n, err := execute(ctx, tx, `UPDATE run_part SET state = $5, code = $6, detail = $7, snapshot = $8, skips = $9,
 				(`+countColumns+`) = ($10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 			WHERE tenant = $1 AND number = $2 AND account = $3 AND service = $4 AND state IN ('open', 'failed')`,

@@ -16,7 +16,7 @@ func (s *Store) SaveTenant(ctx context.Context, t backup.Tenant) error {
 	if err != nil {
 		return classify(ctx, "write down the tenant "+t.ID, err)
 	}
-	return s.change(ctx, "save the tenant "+t.ID, func(tx *sql.Tx) error {
+	return s.changeTenant(ctx, t.ID, "save the tenant "+t.ID, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO tenant (id, description, saved) VALUES ($1, $2, $3)
 			ON CONFLICT (id) DO UPDATE SET description = excluded.description, saved = excluded.saved`, t.ID, string(description), micros(time.Now()))
 		if err != nil {
