@@ -10,7 +10,7 @@ import (
 )
 
 type decideOptions struct {
-	by, reason, workflow string
+	by, reason, workflow, difference string
 }
 
 // newDecisions makes one command for each action: they differ in words only.
@@ -38,12 +38,15 @@ func newDecision(p *program, action backup.Action, short, example, done string) 
 		Args:              takes(p, "TENANT", "TASK"),
 		ValidArgsFunction: completeTask,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d := backup.Decision{Task: args[1], Action: action, By: o.by, Reason: o.reason}
+			d := backup.Decision{Task: args[1], Action: action, By: o.by, Reason: o.reason, Difference: o.difference}
 			return runDecide(cmd.Context(), p, args[0], o.workflow, d, done)
 		},
 	}
 	cmd.Flags().StringVar(&o.by, "by", "", "who decides (default: this machine's user)")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "why; kept with the decision")
+	if action == backup.Approve {
+		cmd.Flags().StringVar(&o.difference, "difference", "", "approve only exactly this one (default: the one that the inbox shows now)")
+	}
 	cmd.Flags().StringVar(&o.workflow, "workflow", "", "in which workflow, when several wait with a task of this name")
 	return cmd
 }
@@ -57,6 +60,21 @@ func completeTask(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 		backup.TaskShred, backup.TaskShredToo, backup.TaskShredWait, backup.TaskDestroy}, cobra.ShellCompDirectiveNoFileComp
 }
 
+// differenceOf is what the task is about now, where it is bound to a difference: a person who approves without naming one approves what the
+// inbox shows.
+func differenceOf(ctx context.Context, c flows, tenant, workflowID, task string) (string, error) {
+	tasks, err := c.Inbox(ctx, tenant)
+	if err != nil {
+		return "", err
+	}
+	for _, w := range tasks {
+		if w.Task.Name == task && (workflowID == "" || w.WorkflowID == workflowID) {
+			return w.Task.Difference, nil
+		}
+	}
+	return "", nil
+}
+
 func runDecide(ctx context.Context, p *program, tenant, workflowID string, d backup.Decision, done string) error {
 	if d.Action == backup.Waive && d.Reason == "" {
 		return &usageError{errors.New(`to waive needs a reason: give --reason "..."`)}
@@ -64,6 +82,11 @@ func runDecide(ctx context.Context, p *program, tenant, workflowID string, d bac
 	return p.withFlows(ctx, func(c flows, s settings) (err error) {
 		if d.By, err = s.who(d.By); err != nil {
 			return err
+		}
+		if d.Difference == "" && d.Action == backup.Approve {
+			if d.Difference, err = differenceOf(ctx, c, tenant, workflowID, d.Task); err != nil {
+				return err
+			}
 		}
 		task, err := c.DecideIn(ctx, tenant, workflowID, d)
 		if err != nil {

@@ -35,6 +35,7 @@ type fakeFlows struct {
 	inside   string // the workflow that a decision was for
 	applied  backup.Tenant
 	decision backup.Decision
+	settled  backup.MergeDecision
 	restore  orchestrator.RestoreRequest
 	note     string
 	by       string
@@ -72,6 +73,11 @@ func (f *fakeFlows) ImportPeople(ctx context.Context, _ string, _ backup.Directo
 		f.preview++
 	}
 	return f.imported, f.work(ctx)
+}
+
+func (f *fakeFlows) Settle(_ context.Context, _ string, d backup.MergeDecision) error {
+	f.settled = d
+	return f.err
 }
 
 func (f *fakeFlows) work(ctx context.Context) error {
@@ -173,20 +179,23 @@ func (f *fakeFlows) Close() {}
 
 // fakeReader answers from what it holds, two to a page.
 type fakeReader struct {
-	err      error
-	report   *readapi.TenantReport
-	accounts []backup.Account
-	entries  []backup.DirectoryEntry
-	preview  []readapi.PreviewEntry
-	counts   backup.ImportCounts
-	runs     []backup.Run
-	parts    []backup.RunPart
-	alerts   []backup.Alert
-	key      backup.KeyStatus
-	muted    []readapi.Mute
-	receipts []readapi.ReceiptEntry
-	head     []byte // the newest of the receipts
-	identity string // the workers'; empty: one that signed nothing
+	err       error
+	report    *readapi.TenantReport
+	accounts  []backup.Account
+	entries   []backup.DirectoryEntry
+	imports   []backup.ImportReport // newest first
+	changes   []backup.ImportChange
+	conflicts []backup.MergeConflict
+	known     []backup.KnownEntry
+	person    *backup.AccountReport
+	runs      []backup.Run
+	parts     []backup.RunPart
+	alerts    []backup.Alert
+	key       backup.KeyStatus
+	muted     []readapi.Mute
+	receipts  []readapi.ReceiptEntry
+	head      []byte // the newest of the receipts
+	identity  string // the workers'; empty: one that signed nothing
 }
 
 var notThere = &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no tenant acme", Hint: "holdfast apply -f FILE"}
@@ -218,9 +227,43 @@ func (f *fakeReader) Problems(_ context.Context, _, after string) (readapi.Probl
 	return readapi.ProblemPage{Entries: page, Next: next}, f.err
 }
 
-func (f *fakeReader) Preview(_ context.Context, _, after string) (readapi.PreviewPage, error) {
-	page, next := twoOf(f.preview, after)
-	return readapi.PreviewPage{Counts: f.counts, Entries: page, Next: next}, f.err
+func (f *fakeReader) User(_ context.Context, _, ref string) (backup.AccountReport, error) {
+	if f.person == nil || ref != f.person.Account.Mail && ref != f.person.Account.ID {
+		return backup.AccountReport{}, &backup.Error{Code: backup.CodeNotFound, Message: "the tenant acme has no account " + ref, Hint: "holdfast users list acme shows whom it has"}
+	}
+	return *f.person, f.err
+}
+
+func (f *fakeReader) FindEntries(context.Context, string, string) (readapi.EntryPage, error) {
+	return readapi.EntryPage{Entries: f.known}, f.err
+}
+
+func (f *fakeReader) Entries(_ context.Context, _ string, _ backup.DirectoryName, after string) (readapi.EntryPage, error) {
+	page, next := twoOf(f.known, after)
+	return readapi.EntryPage{Entries: page, Next: next}, f.err
+}
+
+func (f *fakeReader) Conflicts(_ context.Context, _, after string) (readapi.ConflictPage, error) {
+	page, next := twoOf(f.conflicts, after)
+	return readapi.ConflictPage{Conflicts: page, Next: next}, f.err
+}
+
+func (f *fakeReader) Imports(_ context.Context, _ string, _ backup.DirectoryName, limit int) (readapi.ImportPage, error) {
+	return readapi.ImportPage{Imports: f.imports[:min(limit, len(f.imports))]}, f.err
+}
+
+func (f *fakeReader) Import(_ context.Context, _ string, number int64) (backup.ImportReport, error) {
+	for _, r := range f.imports {
+		if r.Number == number {
+			return r, f.err
+		}
+	}
+	return backup.ImportReport{}, &backup.Error{Code: backup.CodeNotFound, Message: "there is no such import", Hint: "holdfast users imports acme"}
+}
+
+func (f *fakeReader) Changes(_ context.Context, _ string, _ int64, after string) (readapi.ChangePage, error) {
+	page, next := twoOf(f.changes, after)
+	return readapi.ChangePage{Changes: page, Next: next}, f.err
 }
 
 func (f *fakeReader) Runs(context.Context, string, int) (readapi.RunPage, error) {

@@ -78,7 +78,28 @@ var (
 	notConnected = backup.Alert{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning}
 	underWay     = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
 	lastHolder   = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "no other connector of acme is known to hold generation 2 of its key, without which no backup opens", Hint: "admit another one first (holdfast connector enroll acme --name NAME)"})
-	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}}
+	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}, Profile: backup.Profile{Services: []backup.Service{backup.Mail, backup.Drive}, PreserveDays: 365}}
+)
+
+var (
+	anna    = backup.DirectoryEntry{ID: "e1", DN: "uid=anna,dc=acme", Mail: "anna@acme.example", DisplayName: "Anna Berg", Profile: "board"}
+	xaver   = backup.DirectoryEntry{ID: "e2", DN: "uid=x,dc=acme", Mail: "x@acme.example", DisplayName: "Xaver", Problem: backup.Conflict}
+	account = backup.Account{ID: "a1", Tenant: "acme", Mail: "anna@acme.example", DisplayName: "Anna Berg", State: backup.Active, Since: morning.Add(-48 * time.Hour), Directory: "ldap", EntryID: "e1"}
+	person  = backup.AccountReport{Account: account, Provenance: map[backup.PersonField]backup.DirectoryName{backup.FieldMail: "ldap", backup.FieldDisplayName: "okta"},
+		Links: []backup.Link{{Directory: "ldap", Entry: anna, Present: true, By: "first"}, {Directory: "okta", Entry: backup.DirectoryEntry{ID: "s1"}, Present: true, By: "mail"}},
+		Events: []backup.AccountEvent{{Account: "a1", At: morning, Report: 6, Directory: "ldap", Kind: backup.ChangeChanged, Fields: []backup.FieldChange{{Field: backup.FieldMail, From: "anna.b@acme.example", To: "anna@acme.example"}}},
+			{Account: "a1", At: morning.Add(-48 * time.Hour), Report: 1, Directory: "ldap", Kind: backup.ChangeAdded}}}
+	gone    = backup.AccountReport{Account: backup.Account{ID: "a1", Mail: "anna@acme.example", State: backup.Preserved, Reason: backup.PreservedVanished, Since: morning}, Links: []backup.Link{{Directory: "ldap", Entry: anna}}}
+	known   = []backup.KnownEntry{{Link: backup.Link{Directory: "ldap", Entry: anna, Present: true}, Account: "a1"}, {Link: backup.Link{Directory: "okta", Entry: xaver, Present: true}}}
+	changes = []backup.ImportChange{{Kind: backup.ChangeAdded, Entry: backup.DirectoryEntry{ID: "e9", Mail: "new@acme.example", DisplayName: "New"}},
+		{Kind: backup.ChangeChanged, Account: "a1", Entry: anna, Fields: []backup.FieldChange{{Field: backup.FieldMail, From: "anna.b@acme.example", To: "anna@acme.example"}, {Field: backup.FieldDepartment, To: "Sales"}}},
+		{Kind: backup.ChangeRemoved, Account: "a2", Entry: backup.DirectoryEntry{ID: "e3", Mail: "left@acme.example"}},
+		{Kind: backup.ChangeSkipped, Entry: backup.DirectoryEntry{ID: "e4", DN: "uid=y", Problem: backup.NoMail}}}
+	imports = []backup.ImportReport{
+		{Number: 6, Directory: "ldap", Outcome: backup.ImportPreviewed, Preview: true, Mode: backup.ChangesRead, By: "bela@acme.example", Started: morning, Ended: morning.Add(1200 * time.Millisecond), Calls: 3, Pages: 2, Resumed: 1,
+			Counts: backup.ImportCounts{Listed: 4, Added: 2, Changed: 1, Vanished: 1, NoMail: 1, Leaving: 1, KnownActive: 24}},
+		{Number: 5, Directory: "ldap", Outcome: backup.ImportRefused, Code: backup.CodeUnreachable, Detail: "the directory does not answer", Started: morning.Add(-time.Hour)}}
+	conflicts = []backup.MergeConflict{{Directory: "okta", Entry: xaver, Candidates: []backup.ConflictCandidate{{Account: account, By: backup.FieldMail}}, Since: morning}}
 )
 
 func report() *readapi.TenantReport {
@@ -137,8 +158,23 @@ func TestGolden(t *testing.T) {
 		{"users-list-empty", "users list acme", fakeFlows{}, fakeReader{}, exitOK},
 		{"users-problems", "users problems acme", fakeFlows{}, fakeReader{entries: []backup.DirectoryEntry{{ID: "e1", DN: "uid=x", DisplayName: "Xaver", Problem: backup.NoMail}, {ID: "e2", DN: "uid=y", Mail: "a@b", Problem: backup.DuplicateMail}, {ID: "e3", DN: "uid=z", Problem: backup.BadEntry}}}, exitOK},
 		{"users-problems-none", "users list acme --problems", fakeFlows{}, fakeReader{}, exitOK},
-		{"users-preview", "users preview acme", fakeFlows{imported: orchestrator.ImportResult{Counts: backup.ImportCounts{Listed: 3, Added: 2, Unchanged: 1, NoMail: 1}}}, fakeReader{report: report(), preview: []readapi.PreviewEntry{{Difference: readapi.Added, Entry: backup.DirectoryEntry{ID: "e1", Mail: "x@acme.example"}}, {Difference: readapi.Problem, Entry: backup.DirectoryEntry{ID: "e2", DN: "uid=y", Problem: backup.NoMail}}}}, exitOK},
-		{"users-preview-waiting", "users preview acme", fakeFlows{inbox: []orchestrator.Waiting{{Tenant: "acme", Task: removals}}}, fakeReader{report: report(), counts: backup.ImportCounts{Listed: 11, Vanished: 9}, preview: []readapi.PreviewEntry{{Difference: readapi.Vanished, Entry: backup.DirectoryEntry{ID: "e1", Mail: "x@acme.example"}}}}, exitOK},
+		{"users-preview", "users preview acme", fakeFlows{}, fakeReader{report: report(), imports: imports[:1], changes: changes}, exitOK},
+		{"users-preview-waiting", "users preview acme", fakeFlows{inbox: []orchestrator.Waiting{{Tenant: "acme", WorkflowID: "import/acme/ldap-2026-03-02T06:00:00Z", Task: removals}}}, fakeReader{report: report(), imports: imports, changes: changes[2:]}, exitOK},
+		{"users-preview-unknown", "users preview acme --directory hr", fakeFlows{}, fakeReader{report: report()}, exitNotFound},
+		{"users-imports", "users imports acme", fakeFlows{}, fakeReader{imports: imports}, exitOK},
+		{"users-imports-none", "users imports acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"users-imports-show", "users imports acme 6", fakeFlows{}, fakeReader{imports: imports, changes: changes}, exitOK},
+		{"users-show", "users show acme anna@acme.example", fakeFlows{}, fakeReader{person: &person}, exitOK},
+		{"users-show-unknown", "users show acme nobody@acme.example", fakeFlows{}, fakeReader{}, exitNotFound},
+		{"users-explain", "users explain acme anna@acme.example", fakeFlows{}, fakeReader{report: report(), person: &person}, exitOK},
+		{"users-explain-gone", "users explain acme anna@acme.example", fakeFlows{}, fakeReader{report: report(), person: &gone}, exitOK},
+		{"users-explain-entry", "users explain acme x@acme.example", fakeFlows{}, fakeReader{report: report(), known: known[1:]}, exitOK},
+		{"users-explain-nobody", "users explain acme y@acme.example", fakeFlows{}, fakeReader{report: report()}, exitOK},
+		{"users-conflicts", "users conflicts acme", fakeFlows{}, fakeReader{conflicts: conflicts}, exitOK},
+		{"users-conflicts-none", "users conflicts acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"users-settle", "users settle acme e2 --directory okta --same-as a1", fakeFlows{}, fakeReader{}, exitOK},
+		{"users-settle-how", "users settle acme e2 --directory okta", fakeFlows{}, fakeReader{}, exitUsage},
+		{"users-profiles", "users profiles acme", fakeFlows{}, fakeReader{report: report(), known: known}, exitOK},
 		{"users-import", "users import acme", fakeFlows{imported: orchestrator.ImportResult{Counts: backup.ImportCounts{Listed: 3, Added: 2, Unchanged: 1, NoMail: 1}, Accounts: backup.Accounts{Active: 2}, Applied: true}}, fakeReader{report: report()}, exitOK},
 		{"users-import-refused", "users import acme", fakeFlows{err: &backup.Error{Code: backup.CodeEmptyListing, Message: "the directory lists nobody, but 24 people are known", Hint: "holdfast check acme directory; nothing was changed"}}, fakeReader{report: report()}, exitFailed},
 		{"backup-run", "backup run acme", fakeFlows{started: true}, fakeReader{}, exitOK},

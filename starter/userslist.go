@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,18 +25,20 @@ func newUsersList(p *program) *cobra.Command {
 		Args: takes(p, "TENANT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUsersList(cmd.Context(), p, args[0], o) },
 	}
-	cmd.Flags().StringVar(&o.state, "account-state", "", "only active or preserved people")
+	cmd.Flags().StringVar(&o.state, "account-state", "", "only active, preserved, due or released people")
 	cmd.Flags().BoolVar(&o.problems, "problems", false, "the same as holdfast users problems")
 	return cmd
 }
+
+var accountStates = []backup.AccountState{backup.Active, backup.Preserved, backup.Due, backup.Released}
 
 func runUsersList(ctx context.Context, p *program, tenant string, o usersListOptions) error {
 	if o.problems {
 		return runUsersProblems(ctx, p, tenant)
 	}
 	state := backup.AccountState(o.state)
-	if state != "" && state != backup.Active && state != backup.Preserved {
-		return &usageError{errors.New("--account-state is active or preserved")}
+	if state != "" && !slices.Contains(accountStates, state) {
+		return &usageError{errors.New("--account-state is active, preserved, due or released")}
 	}
 	return p.withReader(func(r reader) error {
 		if p.json {

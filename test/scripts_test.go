@@ -225,7 +225,7 @@ func (w *world) describeVault() error {
 		return err
 	}
 	_, section, _ := strings.Cut(string(text), "  method: kms\n")
-	section, _, _ = strings.Cut(section, "\ndirectory:")
+	section, _, _ = strings.Cut(section, "\ndirectories:")
 	return os.WriteFile(w.ts.MkAbs("vault.yaml"), []byte(section), 0o600)
 }
 

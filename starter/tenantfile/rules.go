@@ -184,7 +184,7 @@ func (r *rules) directory(path ...string) {
 	at := func(fields ...string) []string { return append(slices.Clip(path), fields...) }
 	kind := backup.DirectoryKind(r.text(at("kind")...))
 	if kind == backup.SCIM && r.has("googleworkspace") {
-		r.refuse("SCIM is not offered for Google Workspace: its users would have to be pushed by Google, which cannot", "kind: ldap or kind: entra", at("kind")...)
+		r.refuse("SCIM is not offered for Google Workspace", "kind: ldap or kind: entra: its people are listed, not pushed", at("kind")...)
 	}
 	for other := range sections {
 		if known := sections[kind]; known != "" && other != kind && r.has(at(string(other))...) {

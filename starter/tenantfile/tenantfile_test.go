@@ -240,7 +240,7 @@ func TestBadFields(t *testing.T) {
 func TestSCIMForGoogleWorkspace(t *testing.T) {
 	section := good[strings.Index(good, "- kind: ldap"):strings.Index(good, "microsoft365:")]
 	_, err := Parse([]byte(strings.Replace(good, section, "- kind: scim\ngoogleworkspace: {}\n", 1)), "/")
-	if text := explained(err); !strings.Contains(text, "directories[0].kind: SCIM is not offered for Google Workspace") {
+	if text := explained(err); !strings.Contains(text, "Path:directories[0].kind") || !strings.Contains(text, "SCIM is not offered for Google Workspace") {
 		t.Error(text)
 	}
 }
