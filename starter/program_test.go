@@ -147,7 +147,15 @@ func TestWhatReachesTheWorkflows(t *testing.T) {
 	if say("backup", "pause", "acme"); c.note != "paused by anna" {
 		t.Errorf("%q", c.note)
 	}
-	c.inbox = []orchestrator.Waiting{{Tenant: "acme", Task: removals}}
+	shown := removals
+	shown.Difference = "d1"
+	c.inbox = []orchestrator.Waiting{{Tenant: "acme", WorkflowID: "import/acme/ldap", Task: shown}}
+	if say("approve", "acme", "removals", "--by", "bela"); c.decision.Difference != "d1" {
+		t.Errorf("what was approved is not what the inbox shows: %+v", c.decision)
+	}
+	if say("approve", "acme", "removals", "--by", "bela", "--difference", "d0"); c.decision.Difference != "d0" {
+		t.Errorf("%+v", c.decision)
+	}
 	if say("users", "preview", "acme"); c.preview != 0 {
 		t.Error("a preview was started beside an import that waits for an approval")
 	}
