@@ -24,6 +24,16 @@ func (a *Alerting) RaiseAlert(ctx context.Context, in AlertInput) error {
 	return fail(a.Notifier.Notify(ctx, stored))
 }
 
+// ResolveAlerts closes several alerts at a time, those that are open.
+func (a *Alerting) ResolveAlerts(ctx context.Context, in []ResolveInput) error {
+	for _, alert := range in {
+		if err := a.ResolveAlert(ctx, alert); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ResolveAlert closes an alert if it is open, and tells people when it was.
 func (a *Alerting) ResolveAlert(ctx context.Context, in ResolveInput) error {
 	now := time.Now()

@@ -24,15 +24,16 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
+	// The report begins before the directory is reached, so that there is one of an import that did not get so far.
+	from, err := a.People.BeginPass(ctx, in.pass(), backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview})
+	if err != nil {
+		return ReadResult{}, fail(err)
+	}
 	open, err := a.Directories.OpenDirectory(ctx, t, dir)
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
 	defer open.Close()
-	from, err := a.People.BeginPass(ctx, in.pass(), backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview})
-	if err != nil {
-		return ReadResult{}, fail(err)
-	}
 	var n atomic.Int64
 	stop := beat(ctx, func() any { return n.Load() })
 	defer stop()

@@ -89,6 +89,29 @@ type CompareResult struct {
 	Digest string
 }
 
+// ConflictsResult is how many entries wait for a person's word.
+type ConflictsResult struct{ Waiting int }
+
+// DecideConflictInput is a person's word on one of them.
+type DecideConflictInput struct {
+	Tenant   string
+	Decision backup.MergeDecision
+}
+
+// DueResult is how many people's data is due for deletion, and a digest over exactly those.
+type DueResult struct {
+	Due    int
+	Digest string
+}
+
+// ReleaseInput releases the people of a digest.
+type ReleaseInput struct {
+	Tenant, Digest, ApprovedBy string
+}
+
+// ReleaseResult is how many people's data may be deleted now.
+type ReleaseResult struct{ Released int }
+
 // ApplyResult is what stands after an import.
 type ApplyResult struct{ Accounts backup.Accounts }
 

@@ -274,4 +274,8 @@ type Scheduler interface {
 	TriggerBackupOnce(ctx context.Context, tenant string, app backup.App, since time.Time) (workflowID string, started bool, err error)
 	// EndSchedules stops the clocks of a tenant whose key is gone. note says why.
 	EndSchedules(ctx context.Context, tenant string, app backup.App, note string) error
+	// PushedPeople asks for an import of a directory: the one that is under way imports once more when it has ended, and otherwise one begins.
+	PushedPeople(ctx context.Context, s backup.SCIMScope) error
+	// WakeConflicts has the flow in which the tenant's conflicts wait look how many there are. When it is not there it is begun, if begin is set.
+	WakeConflicts(ctx context.Context, tenant string, begin bool) error
 }

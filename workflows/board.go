@@ -46,8 +46,9 @@ type board struct {
 	heard int
 	ended *backup.Task
 	// deciding counts decisions that came as signals and are being looked at.
-	deciding  int
-	decisions workflow.ReceiveChannel
+	deciding int
+	// decisions are the channels that these signals come by.
+	decisions []workflow.ReceiveChannel
 	shown     exhibit
 }
 
@@ -60,10 +61,13 @@ type exhibit struct {
 
 // standing is what followers are told of a task.
 type standing struct {
-	state  backup.PrerequisiteState
-	code   backup.Code
-	detail string
+	state      backup.PrerequisiteState
+	code       backup.Code
+	detail     string
+	difference string
 }
+
+func standingOf(t *backup.Task) standing { return standing{t.State, t.Code, t.Detail, t.Difference} }
 
 // openBoard makes the checklist, or takes up what an earlier run of the workflow left, and listens.
 func openBoard(ctx workflow.Context, b *board, names []string, resume *TaskBoard) (*board, error) {
@@ -76,7 +80,7 @@ func openBoard(ctx workflow.Context, b *board, names []string, resume *TaskBoard
 	if resume != nil {
 		for _, t := range resume.Tasks {
 			b.tasks = append(b.tasks, &t)
-			b.shown.mirrored[t.Name] = standing{t.State, t.Code, t.Detail}
+			b.shown.mirrored[t.Name] = standingOf(&t)
 		}
 		b.followers = resume.Followers // they know how things stood
 	}
@@ -99,7 +103,7 @@ func (b *board) listen(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	b.decisions = workflow.GetSignalChannelWithOptions(ctx, DecideSignal, workflow.SignalChannelOptions{
+	decisions := workflow.GetSignalChannelWithOptions(ctx, DecideSignal, workflow.SignalChannelOptions{
 		Description: "The same as the update, for those who cannot wait for an answer; a refusal raises an alert."})
 	rechecks := workflow.GetSignalChannelWithOptions(ctx, RecheckSignal, workflow.SignalChannelOptions{
 		Description: "Look again now at what waits, for example because a connector came back."})
@@ -108,7 +112,8 @@ func (b *board) listen(ctx workflow.Context) error {
 	followers := workflow.GetSignalChannelWithOptions(ctx, FollowSignal, workflow.SignalChannelOptions{
 		Description: "Sent by workflows that wait for this one, too."})
 
-	receive(ctx, "decisions", b.decisions, b.decideBySignal)
+	b.decisions = append(b.decisions, decisions)
+	receive(ctx, "decisions", decisions, b.decideBySignal)
 	receive(ctx, "rechecks", rechecks, func(_ workflow.Context, _ string) { b.nudged = true })
 	receive(ctx, "children", children, b.mirror)
 	receive(ctx, "followers", followers, func(ctx workflow.Context, id string) {
@@ -221,7 +226,7 @@ func (b *board) report(ctx workflow.Context) {
 		if !b.own(t) || t.State == backup.Pending {
 			continue
 		}
-		news := standing{t.State, t.Code, t.Detail}
+		news := standingOf(t)
 		if b.shown.mirrored[t.Name] == news {
 			continue
 		}
@@ -280,7 +285,8 @@ func (b *board) quiet(ctx workflow.Context) error {
 	turns := 0
 	return workflow.Await(ctx, func() bool {
 		turns++
-		return turns > 1 && workflow.AllHandlersFinished(ctx) && b.deciding == 0 && b.decisions.Len() == 0
+		return turns > 1 && workflow.AllHandlersFinished(ctx) && b.deciding == 0 &&
+			!slices.ContainsFunc(b.decisions, func(c workflow.ReceiveChannel) bool { return c.Len() > 0 })
 	})
 }
 
@@ -338,6 +344,12 @@ func taskTitle(name string) string {
 		return "People are imported"
 	case backup.TaskRemovals:
 		return "Many people would be removed"
+	case backup.TaskFirstImport:
+		return "The first import of a directory is to be approved"
+	case backup.TaskConflicts:
+		return "Some entries may be one of several people"
+	case backup.TaskDeletions:
+		return "The data of people who left may be deleted"
 	case backup.TaskFirstBackup:
 		return "Backups are scheduled and the first has started"
 	case backup.TaskKeyChange:

@@ -45,6 +45,9 @@ func (b *board) line(page *strings.Builder, t *backup.Task) {
 	if t.Hint != "" {
 		say(page, "  - What to do: %s\n", plain(t.Hint))
 	}
+	if t.Difference != "" {
+		say(page, "  - The difference that waits is `%s`\n", plain(t.Difference))
+	}
 	if commands := answers(b.tenant, t); commands != "" {
 		say(page, "  - Then: %s\n", commands)
 	}

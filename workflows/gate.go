@@ -33,6 +33,10 @@ type gate struct {
 	look func(workflow.Context) (backup.Verdict, error)
 	// asks is the verdict that an approval waits with.
 	asks backup.Verdict
+	// difference is the digest of what an approval is for; nil where there is none. An approval that looks by itself may find another one.
+	difference func() string
+	// firstLook, when not zero, is the distance of the first look of its own.
+	firstLook time.Duration
 	// requestedBy may not approve.
 	requestedBy string
 	// until is when the gate opens by itself; zero for gates that do not.
@@ -120,6 +124,7 @@ func (b *board) wait(ctx workflow.Context, g gate, t *backup.Task, v backup.Verd
 func (b *board) await(ctx workflow.Context, g gate, t *backup.Task, v backup.Verdict) {
 	first := t.Since.IsZero()
 	oldKind, oldSubject := b.alertOf(t)
+	oldDifference := t.Difference
 	if now := workflow.Now(ctx); first {
 		t.Since, t.Deadline = now, now.Add(pace.Deadline)
 	}
@@ -128,6 +133,9 @@ func (b *board) await(ctx workflow.Context, g gate, t *backup.Task, v backup.Ver
 	}
 	t.State, t.Code, t.Detail, t.Hint = backup.Waiting, v.Code, v.Detail, v.Hint
 	t.Actions, t.RequestedBy = g.actions, g.requestedBy
+	if g.difference != nil {
+		t.Difference = g.difference()
+	}
 	t.NextCheck = nextLook(g, t, workflow.Now(ctx))
 	b.publish(ctx)
 	if b.parks && v.Code == backup.CodeNotConnected {
@@ -142,6 +150,10 @@ func (b *board) await(ctx workflow.Context, g gate, t *backup.Task, v backup.Ver
 	case kind != oldKind || subject != oldSubject:
 		b.resolve(ctx, oldKind, oldSubject)
 		b.raise(ctx, b.taskAlert(t))
+	case t.Difference != oldDifference:
+		a := b.taskAlert(t)
+		a.Message = "it is another difference now: " + a.Message
+		b.raise(ctx, a)
 	}
 }
 
@@ -174,7 +186,7 @@ func nextLook(g gate, t *backup.Task, now time.Time) time.Time {
 	if t.Code == backup.CodeSealed || t.Code == backup.CodeUnreachable {
 		last = pace.Outage
 	}
-	return now.Add(min(max(now.Sub(t.Since), pace.FirstLook), last))
+	return now.Add(min(max(now.Sub(t.Since), pace.FirstLook, g.firstLook), last))
 }
 
 func nextReminder(t *backup.Task) time.Time {
@@ -208,7 +220,7 @@ func (b *board) giveUp(ctx workflow.Context, g gate, t *backup.Task) error {
 		code = backup.CodeNotAllowed
 	}
 	hint := "apply the tenant again when this can be mended"
-	if t.Name == backup.TaskRemovals {
+	if t.Name == backup.TaskRemovals || t.Name == backup.TaskFirstImport {
 		hint = "nothing was changed; holdfast users import " + b.tenant + " asks again"
 	}
 	if b.again != "" {

@@ -3,6 +3,8 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -10,20 +12,40 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// importing is one pass over one directory.
+const (
+	// firstImportLook is when an import that waits for an approval reads the directory again for the first time: a read costs more than a look.
+	firstImportLook = 15 * time.Minute
+	// comparisons bounds how often an import that needs no approval is compared again because another one came in between.
+	comparisons = 5
+)
+
+// importing is an import of one directory: one pass over it or, while it waits or because the directory has changed, several.
 type importing struct {
-	in     ImportPeopleInput
-	board  *board
-	pass   activities.PassInput
-	why    string // the removals need an approval
-	digest string // of the difference that is to be applied
+	in    ImportPeopleInput
+	board *board
+	// current: it began with a build that ends reports, looks again while it waits, and hears of pushes.
+	current bool
+	pushes  workflow.ReceiveChannel
+	// first is the pass that the others are named after, passes how many there were.
+	first    string
+	passes   int
+	pass     activities.PassInput
+	compared activities.CompareResult
+	// fresh: it was compared just now. stale: what is staged is not what was compared.
+	fresh, stale bool
+	// since says, of an approval that was in vain, whose it was.
+	since  string
 	result ImportPeopleResult
 }
 
 // ImportPeople reads a directory, compares it with what is known and makes it the truth. A listing that failed, broke off or is
-// empty changes nothing and is alerted; one that would remove too many people waits for an approval.
+// empty changes nothing and is alerted; one that would remove too many people, and the first one where the tenant wants it, wait for
+// an approval of exactly their difference.
 func ImportPeople(ctx workflow.Context, in ImportPeopleInput) (*ImportPeopleResult, error) {
-	i := &importing{in: in}
+	i := &importing{in: in, current: workflow.GetVersion(ctx, "pushed", workflow.DefaultVersion, 1) != workflow.DefaultVersion}
+	if i.current && workflow.GetInfo(ctx).WorkflowExecution.ID != ImportID(in.Tenant, in.Directory) {
+		return &i.result, i.handOver(ctx)
+	}
 	if err := i.setUp(ctx); err != nil {
 		return nil, err
 	}
@@ -35,50 +57,81 @@ func ImportPeople(ctx workflow.Context, in ImportPeopleInput) (*ImportPeopleResu
 		return nil, err
 	}
 	i.board.close(ctx, err)
+	if again := i.passOn(ctx); again != nil {
+		return nil, again
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &i.result, nil
 }
 
-// setUp names the pass after the run that made it: a run that is retried stages another one.
+// setUp names the first pass after the run that made it: a run that is retried stages another one.
 func (i *importing) setUp(ctx workflow.Context) (err error) {
-	i.result.Pass = workflow.GetInfo(ctx).WorkflowExecution.RunID
+	i.first = workflow.GetInfo(ctx).WorkflowExecution.RunID
+	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.first, RequestedBy: i.in.RequestedBy, Preview: i.in.Preview}
 	var resume *TaskBoard
 	if r := i.in.Resume; r != nil {
-		i.result.Pass, i.result.Counts, i.why, resume = r.Pass, r.Counts, r.Why, &r.Board
+		resume = i.takeUp(r)
 	}
-	i.pass = activities.PassInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Pass: i.result.Pass, RequestedBy: i.in.RequestedBy, Preview: i.in.Preview}
-	i.board, err = openBoard(ctx, &board{speaker: speaker{i.in.Tenant}, heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
+	i.result.Pass = i.pass.Pass
+	if i.current {
+		i.pushes = workflow.GetSignalChannelWithOptions(ctx, PushedSignal, workflow.SignalChannelOptions{
+			Description: "The directory has changed: import once more when this import has ended."})
+	}
+	i.board, err = openBoard(ctx, &board{speaker: speaker{i.in.Tenant}, scope: string(i.in.Directory),
+		heading: fmt.Sprintf("Importing the people of %s from %s", i.in.Tenant, i.in.Directory)}, nil, resume)
 	if err == nil {
 		i.board.lead(i.in.Parent)
 	}
 	return err
 }
 
+// takeUp goes on where an earlier run of this workflow stood: it waits for an approval.
+func (i *importing) takeUp(r *ImportBoard) *TaskBoard {
+	i.pass.Pass, i.passes, i.result.Counts = r.Pass, r.Passes, r.Counts
+	if r.First != "" {
+		i.first = r.First
+	}
+	i.compared = activities.CompareResult{Counts: r.Counts, Verdict: r.Verdict, Why: r.Why, Digest: r.Digest}
+	if r.Verdict == "" {
+		i.compared.Verdict = backup.ImportApprove
+	}
+	i.fresh, i.stale = !r.Stale, r.Stale
+	return &r.Board
+}
+
 func (i *importing) run(ctx workflow.Context) error {
 	if i.in.Resume != nil {
-		return i.approveAndApply(ctx)
+		return i.repeat(ctx, i.reported(ctx, i.approveAndApply(ctx)))
 	}
 	if err := i.authorize(ctx); err != nil {
 		return err
 	}
+	return i.repeat(ctx, i.once(ctx))
+}
+
+// once is one import, whose report is ended however it ends.
+func (i *importing) once(ctx workflow.Context) error {
+	return i.reported(ctx, i.attempt(ctx))
+}
+
+func (i *importing) attempt(ctx workflow.Context) error {
+	i.heard() // what was pushed until now will be read
 	if err := i.read(ctx); err != nil {
-		return err
+		return i.refuse(ctx, err)
 	}
-	compared, err := i.compare(ctx)
-	if err != nil {
-		return err
+	if err := i.compare(ctx); err != nil {
+		return i.refuse(ctx, err)
+	}
+	if i.compared.Verdict == backup.ImportRefuse {
+		return i.refuse(ctx, i.empty())
 	}
 	if i.in.Preview {
 		return nil
 	}
-	i.reportProblems(ctx, compared.Counts)
-	if compared.Verdict == backup.ImportApprove {
-		i.why = compared.Why
-		return i.approveAndApply(ctx)
-	}
-	return i.apply(ctx)
+	i.reportProblems(ctx)
+	return i.approveAndApply(ctx)
 }
 
 // authorize refuses who may not administer the tenant: whoever asked under a made-up name could approve the removals himself. A
@@ -91,30 +144,60 @@ func (i *importing) authorize(ctx workflow.Context) error {
 	return i.board.mayAdminister(ctx, bookkeeping, "May "+i.in.RequestedBy+" import?", asker)
 }
 
-// read stages the listing. An error is never an absence: whatever was read before it is not the directory.
+// attended tells whether somebody waits for the outcome of this import, and of no other.
+func (i *importing) attended() bool { return i.in.RequestedBy != "" || i.in.Parent != "" }
+
+// read stages the listing. An error is never an absence: whatever was read before it is not the directory. Where nobody waits for the
+// outcome, a directory that is away is told of and waited for.
 func (i *importing) read(ctx workflow.Context) error {
 	i.show(ctx, "reading the directory")
-	calls := calling(ctx, listing, i.in.Tenant, fmt.Sprintf("Read the %s directory of %s", i.in.Directory, i.in.Tenant))
-	var listed activities.ReadResult
-	if err := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).ReadDirectory, i.pass).Get(calls, &listed); err != nil {
-		return i.refuse(ctx, err)
+	err := i.readBy(ctx, listing)
+	if err == nil || !i.current || i.attended() || ctx.Err() != nil || neverRetried(err) {
+		return err
 	}
-	return nil
+	v := VerdictOf(err)
+	i.alertRefused(ctx, backup.Verdict{Detail: v.Detail + "; it is tried again", Hint: v.Hint})
+	return i.readBy(ctx, outlasting)
 }
 
-func (i *importing) compare(ctx workflow.Context) (activities.CompareResult, error) {
+func (i *importing) readBy(ctx workflow.Context, o workflow.ActivityOptions) error {
+	calls := calling(ctx, o, i.in.Tenant, fmt.Sprintf("Read the %s directory of %s", i.in.Directory, i.in.Tenant))
+	return workflow.ExecuteActivity(calls, (*activities.Importing)(nil).ReadDirectory, i.pass).Get(calls, nil)
+}
+
+func (i *importing) compare(ctx workflow.Context) error {
 	i.show(ctx, "comparing the listing with who is known")
 	calls := calling(ctx, comparing, i.in.Tenant, "Compare the listing with who is known")
 	var compared activities.CompareResult
 	if err := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).CompareListing, i.pass).Get(calls, &compared); err != nil {
-		return compared, i.refuse(ctx, err)
+		return err
 	}
-	i.result.Counts, i.digest = compared.Counts, compared.Digest
-	if compared.Verdict == backup.ImportRefuse {
-		return compared, i.refuse(ctx, failure(backup.Verdict{Code: backup.CodeEmptyListing, Fault: backup.FaultCustomer,
-			Detail: compared.Why, Hint: "holdfast check " + i.in.Tenant + " directory; nothing was changed"}))
+	i.compared, i.fresh, i.stale = compared, true, false
+	i.result.Pass, i.result.Counts = i.pass.Pass, compared.Counts
+	return nil
+}
+
+// renew reads and compares anew, as another pass: what was staged before is not looked at any more.
+func (i *importing) renew(ctx workflow.Context) error {
+	i.stale = true
+	i.nextPass()
+	i.heard()
+	err := i.readBy(ctx, listing)
+	if err == nil {
+		err = i.compare(ctx)
 	}
-	return compared, nil
+	return err
+}
+
+func (i *importing) nextPass() {
+	i.passes++
+	i.pass.Pass = fmt.Sprintf("%s/%d", i.first, i.passes+1)
+}
+
+// empty is the refusal of a listing of nobody.
+func (i *importing) empty() error {
+	return failure(backup.Verdict{Code: backup.CodeEmptyListing, Fault: backup.FaultCustomer,
+		Detail: i.compared.Why, Hint: "holdfast check " + i.in.Tenant + " directory; nothing was changed"})
 }
 
 // refuse ends an import that changed nothing. A preview alerts nobody: somebody is looking at it.
@@ -124,16 +207,22 @@ func (i *importing) refuse(ctx workflow.Context, err error) error {
 	}
 	v := VerdictOf(err)
 	if !i.in.Preview {
-		i.board.raise(ctx, backup.Alert{Kind: backup.AlertImportRefused, Subject: string(i.in.Directory), Message: v.Detail, Hint: v.Hint})
+		i.alertRefused(ctx, v)
 	}
 	return failure(v)
 }
 
-// reportProblems alerts of entries that did not become accounts, and resolves the alert when there are none any more.
-func (i *importing) reportProblems(ctx workflow.Context, c backup.ImportCounts) {
-	subject := string(i.in.Directory)
+func (i *importing) alertRefused(ctx workflow.Context, v backup.Verdict) {
+	i.board.raise(ctx, backup.Alert{Kind: backup.AlertImportRefused, Subject: string(i.in.Directory), Message: v.Detail, Hint: v.Hint})
+}
+
+// reportProblems alerts of entries that did not become accounts. Those that wait for a decision have a task of their own.
+func (i *importing) reportProblems(ctx workflow.Context) {
+	c, subject := i.compared.Counts, string(i.in.Directory)
 	if c.NoMail+c.DuplicateMail+c.BadEntries == 0 {
-		i.board.resolve(ctx, backup.AlertImportProblems, subject)
+		if !i.current {
+			i.board.resolve(ctx, backup.AlertImportProblems, subject)
+		}
 		return
 	}
 	i.board.raise(ctx, backup.Alert{Kind: backup.AlertImportProblems, Subject: subject,
@@ -142,36 +231,36 @@ func (i *importing) reportProblems(ctx workflow.Context, c backup.ImportCounts) 
 		Hint: "holdfast users list " + i.in.Tenant + " --problems"})
 }
 
-// approveAndApply lets a second person decide on a difference that would remove many.
-func (i *importing) approveAndApply(ctx workflow.Context) error {
-	err := i.board.pass(ctx, gate{name: backup.TaskRemovals, actions: judge, requestedBy: i.in.RequestedBy,
-		asks: backup.Verdict{Code: backup.CodeRemovalThreshold, Fault: backup.FaultCustomer, Detail: i.why,
-			Hint: "holdfast users preview " + i.in.Tenant + " shows who; nothing is deleted by an approval, their data is kept"}})
-	if err != nil {
-		return err
-	}
-	return i.apply(ctx)
-}
-
-func (i *importing) apply(ctx workflow.Context) error {
-	i.show(ctx, "writing the difference")
-	calls := calling(ctx, comparing, i.in.Tenant, "Make the listing the truth")
-	var applied activities.ApplyResult
-	if err := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).ApplyListing, activities.ApplyListingInput{PassInput: i.pass, Digest: i.digest}).Get(calls, &applied); err != nil {
-		return i.refuse(ctx, err)
-	}
-	i.result.Accounts, i.result.Applied = applied.Accounts, true
-	i.board.resolve(ctx, backup.AlertImportRefused, string(i.in.Directory))
-	if i.why == "" { // an import whose removals were rejected has left its alert
-		i.board.resolve(ctx, backup.AlertTaskWaiting, backup.TaskRemovals)
-	}
-	return nil
-}
-
 // show tells the Web UI's page where the import is. Its list is told only of what waits: a scheduled import that goes well
 // should not cost an event for each step.
 func (i *importing) show(ctx workflow.Context, now string) {
 	workflow.SetCurrentDetails(ctx, i.board.markdown()+"\nNow "+now+".\n")
+}
+
+// reported ends the report of an import that was not applied. An import goes on without its report rather than fail for it.
+func (i *importing) reported(ctx workflow.Context, err error) error {
+	if !i.current || errors.Is(err, errContinue) || err == nil && !i.in.Preview {
+		return err
+	}
+	in := activities.EndListingInput{PassInput: i.pass, End: i.outcome(err)}
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	calls := calling(ctx, bookkeeping, i.in.Tenant, "Write down that the import was "+string(in.End.Outcome))
+	if failed := workflow.ExecuteActivity(calls, (*activities.Importing)(nil).EndListing, in).Get(calls, nil); failed != nil {
+		workflow.GetLogger(ctx).Error("cannot end the report", "error", failed)
+	}
+	return err
+}
+
+func (i *importing) outcome(err error) backup.ImportEnd {
+	if err == nil {
+		return backup.ImportEnd{Outcome: backup.ImportPreviewed}
+	}
+	v := VerdictOf(err)
+	end := backup.ImportEnd{Outcome: backup.ImportRefused, Code: v.Code, Detail: v.Detail}
+	if slices.ContainsFunc(i.board.tasks, func(t *backup.Task) bool { return t.State == backup.Failed && t.DecidedBy != "" }) {
+		end.Outcome = backup.ImportRejected
+	}
+	return end
 }
 
 func (i *importing) continueAsNew(ctx workflow.Context) error {
@@ -179,6 +268,7 @@ func (i *importing) continueAsNew(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	i.in.Resume = &ImportBoard{Pass: i.result.Pass, Counts: i.result.Counts, Why: i.why, Board: *carried}
+	i.in.Resume = &ImportBoard{Pass: i.pass.Pass, First: i.first, Passes: i.passes, Counts: i.compared.Counts,
+		Verdict: i.compared.Verdict, Why: i.compared.Why, Digest: i.compared.Digest, Stale: i.stale, Board: *carried}
 	return workflow.NewContinueAsNewError(ctx, ImportPeopleName, i.in)
 }

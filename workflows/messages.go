@@ -188,16 +188,25 @@ type ImportPeopleInput struct {
 	// Preview compares and changes nothing.
 	Preview bool
 	Parent  string
+	// Later: whoever starts it is about to end, and has the id under which the import is to run.
+	Later bool
 	// Resume is set by continue-as-new.
 	Resume *ImportBoard
 }
 
-// ImportBoard is an import that waits for the approval of its removals.
+// ImportBoard is an import that waits for an approval.
 type ImportBoard struct {
-	Pass   string
+	Pass string
+	// Passes counts the reads of this import; First is the pass that the others are named after.
+	First  string
+	Passes int
 	Counts backup.ImportCounts
-	// Why says what is to be approved.
-	Why   string
+	// Verdict and Why say what is to be approved, and Digest is over exactly that.
+	Verdict backup.ImportVerdict
+	Why     string
+	Digest  string
+	// Stale: what is staged is not what was compared.
+	Stale bool
 	Board TaskBoard
 }
 
@@ -207,6 +216,35 @@ type ImportPeopleResult struct {
 	Counts   backup.ImportCounts
 	Accounts backup.Accounts
 	Applied  bool
+}
+
+// SettleConflictsInput starts the flow in which a tenant's conflicts wait for decisions.
+type SettleConflictsInput struct {
+	Tenant string
+	Resume *TaskBoard
+}
+
+// ReviewLeaversInput starts a review of whose data is due for deletion.
+type ReviewLeaversInput struct {
+	Tenant string
+	// RequestedBy is empty for the schedule.
+	RequestedBy string
+	Resume      *LeaversBoard
+}
+
+// LeaversBoard is a review that waits for its approval.
+type LeaversBoard struct {
+	Due    int
+	Digest string
+	// Until is when a review that was rejected ends, so that the next one may ask again.
+	Until time.Time
+	Board TaskBoard
+}
+
+// ReviewLeaversResult is how many people's data may be deleted now.
+type ReviewLeaversResult struct {
+	Released int
+	Rejected bool
 }
 
 // BackUpAppInput starts a run; schedules carry it.

@@ -32,6 +32,8 @@ const (
 	EnrollConnectorName = "EnrollConnector"
 	RemoveConnectorName = "RemoveConnector"
 	RetireKeyLaterName  = "RetireKeyLater"
+	SettleConflictsName = "SettleConflicts"
+	ReviewLeaversName   = "ReviewLeavers"
 )
 
 // Messages every workflow with tasks understands.
@@ -67,6 +69,17 @@ const (
 // PresentedSignal tells EnrollConnector that its token was used; it carries an EnrolmentReport.
 const PresentedSignal = "presented"
 
+// PushedSignal tells ImportPeople that the directory has changed, or that somebody wants another import. It carries a short reason.
+const PushedSignal = "pushed"
+
+// Messages of SettleConflicts.
+const (
+	// SettleUpdate takes a backup.MergeDecision; a refusal reaches the caller.
+	SettleUpdate = "settle"
+	// SettleSignal takes the same payload; a refusal raises an alert.
+	SettleSignal = "settle"
+)
+
 // Search attributes. Names and kinds are provisioned by `holdfastd dev` and checked by every worker before it polls.
 var (
 	TenantAttribute   = temporal.NewSearchAttributeKeyKeyword("HoldfastTenant")
@@ -87,7 +100,7 @@ func ProvisionKeyID(tenant string) string { return "key/" + tenant }
 // WatchConnectorsID is one per tenant.
 func WatchConnectorsID(tenant string) string { return "connectors/" + tenant }
 
-// ImportID is one per tenant and directory; scheduled imports get the time appended by the schedule.
+// ImportID is one per tenant and directory. What a schedule starts has the time appended, and hands the import over to this one.
 func ImportID(tenant string, dir backup.DirectoryName) string {
 	return fmt.Sprintf("import/%s/%s", tenant, dir)
 }
@@ -124,6 +137,12 @@ func RemoveConnectorID(tenant, connector string) string {
 	return fmt.Sprintf("remove/%s/%s", tenant, connector)
 }
 
+// SettleConflictsID is one per tenant.
+func SettleConflictsID(tenant string) string { return "conflicts/" + tenant }
+
+// ReviewLeaversID is the schedule's id and the stem of what it starts.
+func ReviewLeaversID(tenant string) string { return "leavers/" + tenant }
+
 // ID is a workflow id, read back. Rest is the app, directory, request, system, generation or connector,
 // or the time of a scheduled one; empty for other ids of two parts.
 type ID struct{ Kind, Tenant, Rest string }
@@ -142,7 +161,7 @@ func ParseID(id string) (ID, error) {
 		tenant, rest = tenant[:at[0]], tenant[at[0]+1:]
 	}
 	switch kind {
-	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "remove", "retire":
+	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "remove", "retire", "conflicts", "leavers":
 		return ID{kind, tenant, rest}, nil
 	}
 	return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)

@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -173,6 +174,7 @@ func (o *onboarding) people(ctx workflow.Context) error {
 func (o *onboarding) importPeople(ctx workflow.Context) (backup.Verdict, error) {
 	id := o.in.Tenant.ID
 	var result ImportPeopleResult
+	var each []string
 	for _, d := range o.in.Tenant.Directories {
 		err := o.board.run(ctx, child{
 			id:         ImportID(id, d.Name),
@@ -185,11 +187,15 @@ func (o *onboarding) importPeople(ctx workflow.Context) (backup.Verdict, error) 
 		case errors.Is(err, errContinue):
 			return backup.Verdict{}, err
 		case err != nil:
-			return VerdictOf(err), ctx.Err()
+			v := VerdictOf(err)
+			v.Detail = fmt.Sprintf("%s: %s", d.Name, v.Detail)
+			return v, ctx.Err()
 		}
+		each = append(each, fmt.Sprintf("%d entries from %s", result.Counts.Listed, d.Name))
 	}
 	o.in.Accounts = result.Accounts
-	return backup.Verdict{Passing: true, Detail: fmt.Sprintf("%d people are protected, %d are preserved", result.Accounts.Active, result.Accounts.Preserved)}, nil
+	return backup.Verdict{Passing: true, Detail: fmt.Sprintf("%d people are protected, %d are preserved: %s",
+		result.Accounts.Active, result.Accounts.Preserved, strings.Join(each, ", "))}, nil
 }
 
 func (o *onboarding) schedule(ctx workflow.Context) error {

@@ -69,6 +69,13 @@ var (
 		HeartbeatTimeout:    time.Minute,
 		RetryPolicy:         backoff(5*time.Second, 5*time.Minute, 6),
 	}
+	// outlasting goes on with a read that listing could not end, where no person waits for it: a directory that is away or asks for patience
+	// is waited for through a night. The pass is the same, so what was read already need not be read again.
+	outlasting = workflow.ActivityOptions{
+		StartToCloseTimeout: 6 * time.Hour,
+		HeartbeatTimeout:    time.Minute,
+		RetryPolicy:         backoff(5*time.Minute, 30*time.Minute, 24),
+	}
 	// comparing works on all staged rows of an import in set operations: 100,000 rows take seconds. Like bookkeeping it
 	// outlasts a store that is away.
 	comparing = workflow.ActivityOptions{

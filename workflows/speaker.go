@@ -28,6 +28,17 @@ func (s speaker) resolve(ctx workflow.Context, kind backup.AlertKind, subject st
 	}
 }
 
+// resolveAll closes those of several alerts that are open, for the price of one.
+func (s speaker) resolveAll(ctx workflow.Context, alerts ...activities.ResolveInput) {
+	for i := range alerts {
+		alerts[i].Tenant = s.tenant
+	}
+	ctx = calling(ctx, telling, s.tenant, "Resolved, what was open")
+	if err := workflow.ExecuteActivity(ctx, (*activities.Alerting)(nil).ResolveAlerts, alerts).Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Error("cannot resolve the alerts", "error", err)
+	}
+}
+
 // park asks the watch over the tenant's connectors to send a recheck to the workflow id when one connects. Nobody waits for the answer:
 // whoever waits for a connector also looks by itself.
 func (s speaker) park(ctx workflow.Context, id string) {

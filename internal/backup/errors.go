@@ -36,6 +36,7 @@ const (
 	CodeThrottled         Code = "throttled"          // asked to come back later
 	CodeBadResponse       Code = "bad_response"       // the answer broke off or was not what the protocol says
 	CodeCursorExpired     Code = "cursor_expired"     // a delta token is no longer good: list everything
+	CodeFirstImport       Code = "first_import"       // the first import of a directory waits for its approval
 	CodeDifferenceChanged Code = "difference_changed" // what was approved is not what would happen now
 	CodeConflict          Code = "conflict"           // another thing of the same name is there already
 	CodeNotFound          Code = "not_found"          // the thing asked for is not there

@@ -4,6 +4,7 @@ import "testing"
 
 func TestCheckDecision(t *testing.T) {
 	waiting := &Task{Name: TaskApp, State: Waiting, Actions: []Action{Retry, Waive, Abort}}
+	removals := &Task{Name: TaskRemovals, State: Waiting, Actions: []Action{Approve, Reject}, Difference: "d1"}
 	for name, c := range map[string]struct {
 		task     *Task
 		decision Decision
@@ -17,6 +18,10 @@ func TestCheckDecision(t *testing.T) {
 		"no action":              {waiting, Decision{By: "anna"}, CodeNotAllowed},
 		"passing by now":         {&Task{Name: TaskApp, State: Passing, Actions: []Action{Retry}}, Decision{Action: Retry, By: "anna"}, CodeNotWaiting},
 		"being retried":          {&Task{Name: TaskApp, State: Failing, Actions: []Action{Retry}}, Decision{Action: Retry, By: "anna"}, CodeNotWaiting},
+		"of this difference":     {removals, Decision{Action: Approve, By: "anna", Difference: "d1"}, ""},
+		"of another difference":  {removals, Decision{Action: Approve, By: "anna", Difference: "d0"}, CodeDifferenceChanged},
+		"of no difference":       {removals, Decision{Action: Approve, By: "anna"}, CodeDifferenceChanged},
+		"whatever it is: no":     {removals, Decision{Action: Reject, By: "anna"}, ""},
 		"no such task":           {nil, Decision{Task: "x", Action: Retry, By: "anna"}, CodeNotWaiting},
 	} {
 		check(t, name, c.task.CheckDecision(c.decision), c.want)

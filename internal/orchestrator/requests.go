@@ -7,7 +7,6 @@ import (
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/workflows"
@@ -44,7 +43,7 @@ func (c *Client) ImportPeople(ctx context.Context, tenant string, dir backup.Dir
 		ID: workflows.ImportID(tenant, dir), TaskQueue: workflows.TaskQueue, WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		StaticSummary:                            summary(what, tenant, strings.ToUpper(string(dir))),
-		TypedSearchAttributes:                    temporal.NewSearchAttributes(workflows.TenantAttribute.ValueSet(tenant)),
+		TypedSearchAttributes:                    ofTenant(tenant),
 	}, workflows.ImportPeopleName, workflows.ImportPeopleInput{Tenant: tenant, Directory: dir, RequestedBy: by, Preview: preview})
 	if alreadyRuns(err) {
 		return ImportResult{}, &failure{ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Fault: backup.FaultCustomer, Retryable: true,

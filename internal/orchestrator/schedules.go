@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -25,8 +26,13 @@ const (
 	// whoever joined is known to the next backup.
 	importEvery  = 24 * time.Hour
 	importOffset = 22 * time.Hour
+	// reviewEvery and reviewOffset look once a day whose data is due for deletion, in the middle of the working day of most.
+	reviewEvery  = 24 * time.Hour
+	reviewOffset = 10 * time.Hour
 	// minCatchup is the least the server accepts (server 1.32).
 	minCatchup = 10 * time.Second
+	// schedulesPage is how many schedules are listed per call.
+	schedulesPage = 200
 )
 
 // plan is a schedule as it should be.
@@ -55,7 +61,31 @@ func (c *Client) EnsureSchedules(ctx context.Context, t backup.Tenant, app backu
 	if t.Key.RotateEvery == 0 {
 		err = c.removeSchedule(ctx, workflows.RotateKeyID(t.ID))
 	}
-	return created, err
+	return created, errors.Join(err, c.removeImports(ctx, t))
+}
+
+// removeImports stops the clocks of directories that the tenant does not have any more. Their people are not touched by it.
+func (c *Client) removeImports(ctx context.Context, t backup.Tenant) error {
+	mine := workflows.ImportID(t.ID, "")
+	query := fmt.Sprintf("%s = '%s'", workflows.TenantAttribute.GetName(), strings.ReplaceAll(t.ID, "'", "''"))
+	list, err := c.temporal.ScheduleClient().List(ctx, client.ScheduleListOptions{PageSize: schedulesPage, Query: query})
+	if err != nil {
+		return c.classify(ctx, err, "the list of schedules", "")
+	}
+	for list.HasNext() {
+		s, err := list.Next()
+		if err != nil {
+			return c.classify(ctx, err, "the list of schedules", "")
+		}
+		name, ok := strings.CutPrefix(s.ID, mine)
+		if _, unknown := t.Directory(backup.DirectoryName(name)); !ok || unknown == nil {
+			continue
+		}
+		if err := c.removeSchedule(ctx, s.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // EndSchedules stops the clocks of a tenant whose key is gone: there is nothing left to back up into, to drill or to rotate. The backup
@@ -88,11 +118,24 @@ func plans(t backup.Tenant, app backup.App) []plan {
 		},
 		memo: map[string]any{"about": fmt.Sprintf("Backs up %s of %s. Changed by holdfast apply.", AppTitle(app), named(t))},
 	}
-	all := append([]plan{backups}, keyPlans(t, app)...)
+	all := append([]plan{backups, reviewPlan(t)}, keyPlans(t, app)...)
 	for _, d := range t.Directories {
 		all = append(all, importPlan(t, d))
 	}
 	return all
+}
+
+// reviewPlan asks for the deletion of what need not be kept any more.
+func reviewPlan(t backup.Tenant) plan {
+	return plan{
+		id: workflows.ReviewLeaversID(t.ID), every: reviewEvery, offset: reviewOffset, jitter: maxJitter, tenant: t.ID,
+		action: &client.ScheduleWorkflowAction{
+			Workflow: workflows.ReviewLeaversName, Args: []any{workflows.ReviewLeaversInput{Tenant: t.ID}},
+			StaticSummary:         summary("Review whose data of %s is due for deletion", named(t)),
+			TypedSearchAttributes: ofTenant(t.ID),
+		},
+		memo: map[string]any{"about": fmt.Sprintf("Asks, for %s, whether the data of people who left long ago may be deleted. Changed by holdfast apply.", named(t))},
+	}
 }
 
 // importPlan also imports what an identity provider pushed: a push starts an import by itself, and this one makes up for one that was lost.
@@ -103,7 +146,7 @@ func importPlan(t backup.Tenant, d backup.DirectoryConfig) plan {
 		action: &client.ScheduleWorkflowAction{
 			Workflow: workflows.ImportPeopleName, Args: []any{workflows.ImportPeopleInput{Tenant: t.ID, Directory: d.Name}},
 			StaticSummary:         summary("Import people of %s", named(t)),
-			TypedSearchAttributes: temporal.NewSearchAttributes(workflows.TenantAttribute.ValueSet(t.ID)),
+			TypedSearchAttributes: ofTenant(t.ID),
 		},
 		memo: map[string]any{"about": fmt.Sprintf("Imports the people of %s from %s. Changed by holdfast apply.", named(t), d.Name)},
 	}
@@ -143,7 +186,7 @@ func (c *Client) ensureSchedule(ctx context.Context, p plan) (created bool, err 
 	_, err = c.temporal.ScheduleClient().Create(ctx, client.ScheduleOptions{
 		ID: p.id, Spec: p.spec(), Action: p.action, Memo: p.memo,
 		Overlap: p.policy().Overlap, CatchupWindow: p.policy().CatchupWindow,
-		TypedSearchAttributes: temporal.NewSearchAttributes(workflows.TenantAttribute.ValueSet(p.tenant)),
+		TypedSearchAttributes: ofTenant(p.tenant),
 	})
 	if !errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
 		return err == nil, err
