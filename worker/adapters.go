@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/holdfast-backup/holdfast/activities"
+	"github.com/holdfast-backup/holdfast/integrations/entra"
 	"github.com/holdfast-backup/holdfast/integrations/folder"
 	"github.com/holdfast-backup/holdfast/integrations/kopia"
 	"github.com/holdfast-backup/holdfast/integrations/ldap"
@@ -15,17 +16,27 @@ import (
 // activities want an interface, and choose among adapters of one role by the tenant's description.
 
 // directories opens a tenant's directory by its kind.
-type directories struct{ ldap *ldap.Adapter }
+type directories struct {
+	ldap  *ldap.Adapter
+	entra *entra.Adapter
+}
 
 func (d directories) OpenDirectory(ctx context.Context, t backup.Tenant, c backup.DirectoryConfig) (activities.Directory, error) {
-	if c.Kind != backup.LDAP {
-		return nil, notOffered("the directory " + string(c.Kind))
+	switch c.Kind {
+	case backup.LDAP:
+		dir, err := d.ldap.OpenDirectory(ctx, t, c)
+		if err != nil {
+			return nil, err
+		}
+		return dir, nil
+	case backup.Entra:
+		dir, err := d.entra.OpenDirectory(ctx, t, c)
+		if err != nil {
+			return nil, err
+		}
+		return dir, nil
 	}
-	dir, err := d.ldap.OpenDirectory(ctx, t, c)
-	if err != nil {
-		return nil, err
-	}
-	return dir, nil
+	return nil, notOffered("the directory " + string(c.Kind))
 }
 
 // apps connects a tenant's SaaS app.

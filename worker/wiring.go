@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/activities"
 	"github.com/holdfast-backup/holdfast/integrations/connector"
+	"github.com/holdfast-backup/holdfast/integrations/entra"
 	"github.com/holdfast-backup/holdfast/integrations/kopia"
 	"github.com/holdfast-backup/holdfast/integrations/ldap"
 	"github.com/holdfast-backup/holdfast/integrations/microsoft365"
@@ -67,10 +68,11 @@ func (p *parts) close() error {
 // register gives a Temporal worker all of Holdfast's workflows and activities. close ends what they hold.
 func (p *parts) register(w worker.Registry) (close func() error) {
 	m365 := microsoft365.New(microsoft365.Options{Secrets: resolveSecret, UserAgent: "ISV|Holdfast|Holdfast/" + version})
+	people := entra.New(entra.Options{Secrets: resolveSecret, UserAgent: "ISV|Holdfast|Holdfast/" + version})
 	kms := vault.New(vault.Options{Secrets: resolveSecret, Requester: p.identity.Short()})
 	var (
 		apps        = apps{m365}
-		directories = directories{ldap.New(resolveSecret)}
+		directories = directories{ldap: ldap.New(resolveSecret), entra: people}
 		keys        = p.newCustodian(kms)
 		// A restore must not depend on room on the disk that it reads from.
 		reading      = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories, ReadOnly: true})}
@@ -91,7 +93,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 	} {
 		w.RegisterActivity(a)
 	}
-	return func() error { return errors.Join(m365.Close(), kms.Close()) }
+	return func() error { return errors.Join(m365.Close(), people.Close(), kms.Close()) }
 }
 
 // newCustodian keeps keys by both methods. Every release is written into its tenant's log, signed by this worker.

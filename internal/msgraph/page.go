@@ -66,6 +66,35 @@ func (c *Client) DeltaRound(ctx context.Context, link string, prefer []string, y
 	return "", TooManyPages()
 }
 
+// List follows the pages of a plain list, which ends where no link leads on, and gives every entry to yield.
+func (c *Client) List(ctx context.Context, link string, yield func(json.RawMessage) error) error {
+	for range MostPages {
+		var p Page
+		if err := c.ReadJSON(ctx, Call{URL: link}, &p); err != nil {
+			return err
+		}
+		if p.Value == nil {
+			return BadResponse("a page of Microsoft Graph holds no list", nil)
+		}
+		for _, raw := range p.Value {
+			if err := yield(raw); err != nil {
+				return err
+			}
+		}
+		switch {
+		case p.Next == "":
+			return nil
+		case p.Next == link:
+			return BadResponse("a page of a list leads to itself", nil)
+		}
+		if err := c.CheckGraph(p.Next); err != nil {
+			return BadResponse(err.Error(), nil)
+		}
+		link = p.Next
+	}
+	return TooManyPages()
+}
+
 // TooManyPages is the error of a round that does not end.
 func TooManyPages() error {
 	return BadResponse(fmt.Sprintf("a round of changes has more than %d pages", MostPages), nil)

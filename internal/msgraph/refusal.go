@@ -130,7 +130,8 @@ func (r *Refusal) decode(body []byte) {
 }
 
 // expiredCodes end a delta token, whatever the status they come with.
-var expiredCodes = []string{"syncstatenotfound", "syncstateinvalid", "resyncrequired", "resyncchangesapplydifferences", "resyncchangesuploaddifferences"}
+var expiredCodes = []string{"syncstatenotfound", "syncstateinvalid", "resyncrequired", "resyncchangesapplydifferences", "resyncchangesuploaddifferences",
+	"directory_expiredpagetoken"}
 
 // Classify says what a refusal means where nothing more is known than the request itself. what names it: "GET /users/…".
 func (r *Refusal) Classify(what string) *backup.Error {

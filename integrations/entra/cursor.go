@@ -1,0 +1,66 @@
+package entra
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/msgraph"
+)
+
+const (
+	cursorVersion = 1
+	// cursorLimit bounds a cursor, in bytes. A deltaLink is some hundred bytes, up to a few thousand.
+	cursorLimit = 64 << 10
+	// cursorLife is shorter than the seven days of a directory's delta token, so that an import that begins in time also ends in time. See
+	// https://learn.microsoft.com/graph/delta-query-overview, token duration.
+	cursorLife = 6*24*time.Hour + 12*time.Hour
+)
+
+// position is where a read stands: between two imports, behind the last round, or inside of one, behind a page.
+type position struct {
+	Version int `json:"v"`
+	// Of is the digest of how it was read, and Members that of who was in the groups.
+	Of      string `json:"of"`
+	Members string `json:"members,omitempty"`
+	// Made is when the round began that Link continues.
+	Made time.Time `json:"made"`
+	// Link leads on; it is kept without its host (msgraph.Endpoints.Shorten).
+	Link string `json:"link"`
+	// Changes tells, inside of a round, that it is one of changes. Note and the sums are carried to the round's end.
+	Changes bool   `json:"changes,omitempty"`
+	Note    string `json:"note,omitempty"`
+	Sums    sums   `json:"sums,omitzero"`
+	// Ended: the round is over, and only its end was not told.
+	Ended bool `json:"ended,omitempty"`
+}
+
+// sums are what the note of a read tells.
+type sums struct {
+	Calls       int64 `json:"calls,omitempty"`
+	SoftDeleted int   `json:"softDeleted,omitempty"`
+	Deleted     int   `json:"deleted,omitempty"`
+	Fetched     int   `json:"fetched,omitempty"`
+	Closed      int   `json:"closed,omitempty"`
+}
+
+// readPosition decodes a cursor. One that cannot be read is as good as an expired one.
+func readPosition(raw json.RawMessage) (p position, err error) {
+	if len(raw) > cursorLimit {
+		return p, msgraph.CursorExpired("the last import's cursor is too large", nil)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if d.Decode(&p) != nil || p.Version != cursorVersion || p.Link == "" {
+		return position{}, msgraph.CursorExpired("the last import's cursor cannot be read", nil)
+	}
+	return p, nil
+}
+
+func (p position) encode() json.RawMessage {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // plain data
+	}
+	return b
+}
