@@ -74,6 +74,9 @@ func (v *vault) newest() (n int) {
 }
 
 func (w *world) registerKeys(r worker.ActivityRegistry) {
+	for name, f := range w.tokenActivities() {
+		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
 	for name, f := range map[string]any{
 		"PlanKey": func(context.Context, activities.TenantInput) (plan activities.KeyPlanResult, err error) {
 			_, err = w.act("PlanKey", func(v *vault) { plan = v.plan })

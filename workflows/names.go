@@ -161,7 +161,7 @@ func ParseID(id string) (ID, error) {
 		tenant, rest = tenant[:at[0]], tenant[at[0]+1:]
 	}
 	switch kind {
-	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "remove", "retire", "conflicts", "leavers":
+	case "onboard", "key", "connectors", "import", "backup", "restore", "check", "drill", "rotate", "enroll", "remove", "retire", "token", "conflicts", "leavers":
 		return ID{kind, tenant, rest}, nil
 	}
 	return ID{}, fmt.Errorf("%q is not a Holdfast workflow id", id)

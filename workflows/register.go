@@ -24,6 +24,7 @@ func Register(r worker.WorkflowRegistry) {
 		{ShredKeyName, ShredKey, workflow.VersioningBehaviorAutoUpgrade},
 		{EnrollConnectorName, EnrollConnector, workflow.VersioningBehaviorAutoUpgrade},
 		{RemoveConnectorName, RemoveConnector, workflow.VersioningBehaviorPinned},
+		{ChangeSCIMTokenName, ChangeSCIMToken, workflow.VersioningBehaviorPinned},
 		{DrillKeyName, DrillKey, workflow.VersioningBehaviorPinned},
 		{ImportPeopleName, ImportPeople, workflow.VersioningBehaviorAutoUpgrade},
 		{SettleConflictsName, SettleConflicts, workflow.VersioningBehaviorAutoUpgrade},
