@@ -36,7 +36,7 @@ func newStage(t *testing.T, id string) *stage {
 	s := &stage{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), world: newWorld(), t: t, parked: map[string]int{}}
 	s.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue})
 	s.SetDetachedChildWait(false) // the watch over connectors never ends
-	s.SetTestTimeout(30 * time.Second)
+	s.SetTestTimeout(2 * time.Minute) // of real time, on a busy machine
 	Register(s)
 	s.world.register(s)
 	s.SetOnTimerFiredListener(func(string) { s.timers++ })

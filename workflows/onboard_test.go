@@ -292,7 +292,7 @@ func TestWhoWaitsForTheAdministratorSavesAfterContinuing(t *testing.T) {
 // What an onboarding gave up is resolved by the next one that goes well, although that one never waited for it.
 func TestAGoodOnboardingResolvesWhatAnEarlierOneLeft(t *testing.T) {
 	s := newStage(t, onboardAcme)
-	for _, alert := range []string{"task_waiting microsoft365/app-permissions", "task_waiting microsoft365/people", "task_waiting key", "not_connected key", "key_unavailable key", "task_waiting removals"} {
+	for _, alert := range []string{"task_waiting microsoft365/app-permissions", "task_waiting microsoft365/people", "task_waiting key", "not_connected key", "key_unavailable key", "task_waiting ldap/removals"} {
 		s.open[alert] = 1
 	}
 	s.open["task_waiting google-workspace/app-permissions"] = 1

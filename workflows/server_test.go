@@ -48,7 +48,7 @@ func newRig(t *testing.T, address string) *rig {
 	}
 	t.Cleanup(func() {
 		w.Stop()
-		for _, id := range []string{onboardAcme, keyAcme, watchAcme, importAcme, backupAcme, enrollLab, RetireKeyID("acme", 1)} {
+		for _, id := range []string{onboardAcme, keyAcme, watchAcme, importAcme, backupAcme, enrollLab, RetireKeyID("acme", 1), SettleConflictsID("acme"), ReviewLeaversID("acme")} {
 			_ = c.TerminateWorkflow(context.Background(), id, "", "the test is over") // most are closed
 		}
 	})
@@ -99,7 +99,7 @@ func (r *rig) provision() {
 
 func (r *rig) start(id, name string, in any) client.WorkflowRun {
 	r.t.Helper()
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		run, err := r.ExecuteWorkflow(r.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue, StaticSummary: name + " of acme",
 			TypedSearchAttributes: ofApp("acme", backup.Microsoft365)}, name, in)
 		var unknown *serviceerror.InvalidArgument // the server's caches learn of new search attributes a moment later
@@ -116,7 +116,7 @@ func (r *rig) start(id, name string, in any) client.WorkflowRun {
 func (r *rig) task(id, name string, state backup.PrerequisiteState) backup.Task {
 	r.t.Helper()
 	var last any
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		value, err := r.QueryWorkflow(r.t.Context(), id, "", TasksQuery)
 		if err != nil {
 			last = err
@@ -155,7 +155,7 @@ func (r *rig) signal(id, name string, arg any) {
 
 func (r *rig) await(run client.WorkflowRun, result any) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := run.Get(ctx, result); err != nil {
 		r.t.Fatalf("%s: %v", run.GetID(), err)
@@ -165,7 +165,7 @@ func (r *rig) await(run client.WorkflowRun, result any) {
 // outcome waits for a workflow that is expected to fail.
 func (r *rig) outcome(run client.WorkflowRun) error {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	err := run.Get(ctx, nil)
 	if v := VerdictOf(err); strings.Contains(v.Detail, "deadline exceeded") {
@@ -207,7 +207,7 @@ func (r *rig) applyTo(id string, tenant backup.Tenant) {
 
 func (r *rig) until(what string, holds func() bool) {
 	r.t.Helper()
-	r.within(30*time.Second, what, holds)
+	r.within(time.Minute, what, holds)
 }
 
 func (r *rig) within(limit time.Duration, what string, holds func() bool) {

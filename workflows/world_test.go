@@ -39,6 +39,15 @@ type world struct {
 	restore    func() (activities.RestoreResult, error)
 	schedules  func() error
 	finished   []activities.FinishRunInput
+	apply      func(activities.ApplyListingInput) error
+	ended      []activities.EndListingInput
+	applied    []activities.ApplyListingInput
+	waiting    int // conflicts
+	woken      []int
+	settledAs  []backup.MergeDecision
+	due        func() (activities.DueResult, error)
+	release    func(activities.ReleaseInput) error
+	released   []activities.ReleaseInput
 	keys       vault
 }
 
@@ -79,6 +88,9 @@ func newWorld() *world {
 			return activities.RestoreResult{Snapshot: "s1", Counts: backup.RestoreCounts{Files: 3}}, nil
 		},
 		schedules: func() error { return nil },
+		apply:     func(activities.ApplyListingInput) error { return nil },
+		due:       func() (activities.DueResult, error) { return activities.DueResult{}, nil },
+		release:   func(activities.ReleaseInput) error { return nil },
 		keys:      newVault(),
 	}
 }
@@ -116,11 +128,63 @@ func (w *world) register(r worker.ActivityRegistry) {
 		},
 		"CompareListing": func(context.Context, activities.PassInput) (activities.CompareResult, error) {
 			w.called("CompareListing")
-			return w.compare()
+			w.mu.Lock()
+			now := w.compare
+			w.mu.Unlock()
+			return now()
 		},
-		"ApplyListing": func(context.Context, activities.PassInput) (activities.ApplyResult, error) {
+		"ApplyListing": func(_ context.Context, in activities.ApplyListingInput) (activities.ApplyResult, error) {
 			w.called("ApplyListing")
+			if err := w.apply(in); err != nil {
+				return activities.ApplyResult{}, err
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.applied = append(w.applied, in)
 			return activities.ApplyResult{Accounts: backup.Accounts{Active: 23, Preserved: 2}}, nil
+		},
+		"EndListing": func(_ context.Context, in activities.EndListingInput) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.ended = append(w.ended, in)
+			return nil
+		},
+		"WakeConflicts": func(context.Context, activities.TenantInput) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.woken = append(w.woken, w.waiting)
+			return nil
+		},
+		"CountConflicts": func(context.Context, activities.TenantInput) (activities.ConflictsResult, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return activities.ConflictsResult{Waiting: w.waiting}, nil
+		},
+		"DecideConflict": func(_ context.Context, in activities.DecideConflictInput) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if in.Decision.EntryID == "nobody" {
+				return asActivity(&backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "there is no entry nobody"})
+			}
+			w.settledAs = append(w.settledAs, in.Decision)
+			w.waiting--
+			return nil
+		},
+		"MarkDue": func(context.Context, activities.TenantInput) (activities.DueResult, error) {
+			w.called("MarkDue")
+			w.mu.Lock()
+			now := w.due
+			w.mu.Unlock()
+			return now()
+		},
+		"ReleaseDue": func(_ context.Context, in activities.ReleaseInput) (activities.ReleaseResult, error) {
+			if err := w.release(in); err != nil {
+				return activities.ReleaseResult{}, err
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.released = append(w.released, in)
+			return activities.ReleaseResult{Released: 7}, nil
 		},
 		"StartRun": func(context.Context, activities.TenantInput) (activities.StartRunResult, error) {
 			w.called("StartRun")

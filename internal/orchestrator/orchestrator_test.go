@@ -77,7 +77,7 @@ func must[T any](v T, err error) func(testing.TB) T {
 
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if f() {
 			return
 		}
@@ -268,10 +268,8 @@ func testWaitsEnd(t *testing.T, c *orchestrator.Client) {
 	must(c.ApplyTenant(t.Context(), tenant("endless"), app, "anna"))(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	_, err := c.WaitBackup(ctx, workflows.OnboardID("endless", app))
-	if took := time.Since(began); !errors.Is(err, orchestrator.ErrNoAnswer) || took > 3*time.Second {
-		t.Errorf("after %v: %v", took, err)
+	if _, err := c.WaitBackup(ctx, workflows.OnboardID("endless", app)); !errors.Is(err, orchestrator.ErrNoAnswer) || ctx.Err() == nil {
+		t.Errorf("it ends with %v", err)
 	}
 }
 
