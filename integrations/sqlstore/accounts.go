@@ -2,12 +2,15 @@ package sqlstore
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-const accountColumns = `id, tenant, mail, upn, display_name, state, reason, since, entry_id`
+const accountColumns = `id, tenant, mail, upn, display_name, state, reason, since, employee_id, department, kind, profile, directory, entry_id`
 
 // FindAccount looks an account up by id, mail or UPN (case-insensitively); CodeNotFound when there is none. When a preserved
 // and an active account share a mail, the active one is meant; the other one is had by its id.
@@ -20,7 +23,7 @@ func (s *Store) FindAccount(ctx context.Context, tenant, ref string) (backup.Acc
 	a, err := scanAccount(s.read.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM account
 		WHERE tenant = $1 AND id IN (SELECT id FROM account WHERE tenant = $1 AND id = $2
 			UNION SELECT id FROM account WHERE tenant = $1 AND mail_key = $2
-			UNION SELECT id FROM account WHERE tenant = $1 AND upn_key = $2)
+			UNION SELECT id FROM account WHERE tenant = $1 AND upn_key = $2 AND upn_key <> '')
 		ORDER BY CASE WHEN id = $2 THEN 0 WHEN state = 'active' THEN 1 ELSE 2 END, since DESC, id LIMIT 1`, tenant, key))
 	return a, classify(ctx, "look up an account", orNotFound(err, missing))
 }
@@ -48,9 +51,13 @@ func (s *Store) CountAccounts(ctx context.Context, tenant string) (backup.Accoun
 	return n, classify(ctx, "count accounts", err)
 }
 
+// countAccounts counts all by one index and those who are not active by another, which is small.
 func countAccounts(ctx context.Context, db database, tenant string) (n backup.Accounts, err error) {
-	err = db.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN state = 'active' THEN 1 END), COUNT(CASE WHEN state = 'preserved' THEN 1 END)
-		FROM account WHERE tenant = $1`, tenant).Scan(&n.Active, &n.Preserved)
+	var all int
+	err = db.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM account WHERE tenant = $1), COUNT(CASE WHEN state = 'preserved' THEN 1 END),
+			COUNT(CASE WHEN state = 'due' THEN 1 END), COUNT(CASE WHEN state = 'released' THEN 1 END)
+		FROM account WHERE tenant = $1 AND state <> 'active'`, tenant).Scan(&all, &n.Preserved, &n.Due, &n.Released)
+	n.Active = all - n.Preserved - n.Due - n.Released
 	return n, err
 }
 
@@ -68,7 +75,93 @@ func parseAccountCursor(cursor string) (mail, id string) {
 	return strings.ToLower(cursor), "b" // ids begin with "a"
 }
 
+func accountFields(a *backup.Account) []any {
+	return []any{&a.ID, &a.Tenant, &a.Mail, &a.UPN, &a.DisplayName, &a.State, &a.Reason, moment{&a.Since}, &a.EmployeeID, &a.Department, &a.Kind, &a.Profile, &a.Directory, &a.EntryID}
+}
+
 func scanAccount(r row) (a backup.Account, err error) {
-	err = r.Scan(&a.ID, &a.Tenant, &a.Mail, &a.UPN, &a.DisplayName, &a.State, &a.Reason, moment{&a.Since}, &a.EntryID)
+	err = r.Scan(accountFields(&a)...)
 	return a, err
+}
+
+func scanStoredAccount(r row) (a storedAccount, err error) {
+	var provenance string
+	if err := r.Scan(append(accountFields(&a.Account), &provenance)...); err != nil {
+		return a, err
+	}
+	a.known = true
+	if provenance != "" {
+		err = json.Unmarshal([]byte(provenance), &a.provenance)
+	}
+	return a, err
+}
+
+// AccountReport returns all that is known of one account, with at most events of its newest events. ref is as in FindAccount.
+func (s *Store) AccountReport(ctx context.Context, t backup.Tenant, ref string, events int) (backup.AccountReport, error) {
+	a, err := s.FindAccount(ctx, t.ID, ref)
+	if err != nil {
+		return backup.AccountReport{}, err
+	}
+	r, err := s.accountReport(ctx, t, a, pageSize(events))
+	return r, classify(ctx, "report on an account", err)
+}
+
+func (s *Store) accountReport(ctx context.Context, t backup.Tenant, a backup.Account, events int) (r backup.AccountReport, err error) {
+	r.Account = a
+	var provenance string
+	var report int64
+	var added time.Time
+	err = s.read.QueryRowContext(ctx, `SELECT provenance, added_report, added FROM account WHERE tenant = $1 AND id = $2`, t.ID, a.ID).Scan(&provenance, &report, moment{&added})
+	if err != nil {
+		return r, err
+	}
+	if r.Provenance, err = readProvenance(a, provenance); err != nil {
+		return r, err
+	}
+	known, err := list(ctx, s.read, scanKnownEntry, selectEntries+` WHERE e.tenant = $1 AND e.account_id = $2 AND e.account_id <> '' ORDER BY e.directory, e.entry_id`, t.ID, a.ID)
+	if err != nil {
+		return r, err
+	}
+	for _, k := range known {
+		r.Links = append(r.Links, k.Link)
+	}
+	order := t.PrecedenceOf(backup.FieldEntry)
+	slices.SortStableFunc(r.Links, func(x, y backup.Link) int {
+		return slices.Index(order, x.Directory) - slices.Index(order, y.Directory)
+	})
+	r.Events, err = s.accountEvents(ctx, t.ID, a.ID, events)
+	// That a plain addition was added is no row of its own.
+	if err == nil && len(r.Events) < events && !slices.ContainsFunc(r.Events, func(e backup.AccountEvent) bool { return e.Kind == backup.ChangeAdded }) {
+		dir := a.Directory
+		if i := slices.IndexFunc(r.Links, func(l backup.Link) bool { return l.By == "first" }); i >= 0 {
+			dir = r.Links[i].Directory
+		}
+		r.Events = append(r.Events, backup.AccountEvent{Account: a.ID, At: added, Report: report, Directory: dir, Kind: backup.ChangeAdded})
+	}
+	return r, err
+}
+
+func (s *Store) accountEvents(ctx context.Context, tenant, account string, limit int) ([]backup.AccountEvent, error) {
+	return list(ctx, s.read, func(r row) (e backup.AccountEvent, err error) {
+		var body string
+		if err := r.Scan(&body); err != nil {
+			return e, err
+		}
+		return e, json.Unmarshal([]byte(body), &e)
+	}, `SELECT body FROM account_event WHERE tenant = $1 AND account = $2 ORDER BY at DESC, report DESC, kind DESC LIMIT $3`, tenant, account, limit)
+}
+
+// readProvenance tells where each field that the account has comes from.
+func readProvenance(a backup.Account, text string) (map[backup.PersonField]backup.DirectoryName, error) {
+	of := map[backup.PersonField]backup.DirectoryName{}
+	if text != "" {
+		return of, json.Unmarshal([]byte(text), &of)
+	}
+	for _, f := range mergedFields {
+		if *f.into(&a) != "" {
+			of[f.field] = a.Directory
+		}
+	}
+	of[backup.FieldState] = a.Directory
+	return of, nil
 }

@@ -3,92 +3,203 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// ApplyPass makes the staged pass the truth, in one transaction. Applying the same pass again changes nothing. CodeNotFound
-// when another pass began since. What was staged stays until the next pass begins: clearing it here would only hold the write
-// lock for longer.
-func (s *Store) applyPass(ctx context.Context, tenant string, dir backup.DirectoryName, pass string, at time.Time) (accounts backup.Accounts, err error) {
-	err = s.change(ctx, "apply an import", func(tx *sql.Tx) error {
-		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
-			return err
-		}
-		first, err := execute(ctx, tx, `UPDATE import_pass SET applied = pass, applied_at = $4
-			WHERE tenant = $1 AND directory = $2 AND pass = $3 AND applied <> $3`, tenant, dir, pass, micros(at))
+// ApplyPass makes the staged pass the truth, with the cursor and the report, in one transaction; again is the same as once. It does what
+// the difference of this digest says, and otherwise nothing: CodeDifferenceChanged. CodeNotFound when another pass began since.
+func (s *Store) ApplyPass(ctx context.Context, t backup.Tenant, p backup.Pass, digest, approvedBy string, at time.Time) (accounts backup.Accounts, err error) {
+	err = s.changeTenant(ctx, p.Tenant, "apply an import", func(tx *sql.Tx) error {
+		row, err := lockPass(ctx, tx, p)
 		if err != nil {
 			return err
 		}
-		if first == 1 {
-			if err := apply(ctx, tx, tenant, dir, at); err != nil {
+		if row.applied != p.ID {
+			if !row.open {
+				return notFound(backup.FaultOurs, "this import has ended", "holdfast users import "+p.Tenant+" starts a new one")
+			}
+			if err := s.apply(ctx, tx, t, p, row, digest, approvedBy, at); err != nil {
 				return err
 			}
 		}
-		accounts, err = countAccounts(ctx, tx, tenant)
+		accounts, err = countAccounts(ctx, tx, p.Tenant)
 		return err
 	})
 	return accounts, err
 }
 
-func apply(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName, at time.Time) error {
-	// A page may have come after the comparison.
-	if err := markDuplicates(ctx, tx, tenant, dir); err != nil {
+func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, row importPass, digest, approvedBy string, at time.Time) error {
+	by := approvedBy
+	report, err := readReport(ctx, tx, p.Tenant, row.report)
+	if err != nil {
 		return err
 	}
-	if err := execAll(ctx, tx, []any{tenant, dir, micros(at)}, updateAccounts, addAccounts); err != nil {
+	if by == "" {
+		by = report.By
+	}
+	w := &accountWriter{store: s, tx: tx, pass: p, report: row.report, by: by, at: at}
+	done, err := s.walk(ctx, tx, t, p, row, at, w.write)
+	if err != nil {
 		return err
 	}
-	if err := execAll(ctx, tx, []any{tenant, dir}, takeOverEntries, markAbsent, forgetEntries); err != nil {
+	if done.digest != digest {
+		return &backup.Error{Code: backup.CodeDifferenceChanged, Fault: backup.FaultCustomer, Message: "what this import would do now is not what it was compared to do",
+			Hint: "holdfast users preview " + p.Tenant + " shows the difference of now"}
+	}
+	args := []any{p.Tenant, p.Directory}
+	if err := execAll(ctx, tx, append(args, micros(at)), takeOverTouched, takeOverKnown, takeOverPlain); err != nil {
 		return err
 	}
-	return execAll(ctx, tx, []any{tenant, dir, micros(at)}, preserveVanished)
+	if _, err := tx.ExecContext(ctx, addPlainAccounts, p.Tenant, p.Directory, micros(at), row.report); err != nil {
+		return err
+	}
+	err = execAll(ctx, tx, args, forgetAliases, takeOverAliases, forgetCandidates, keepCandidates, forgetEntries)
+	if err != nil {
+		return err
+	}
+	for dir, n := range done.behind {
+		if _, err := tx.ExecContext(ctx, `UPDATE import_pass SET behind = behind + $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, dir, n); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE import_pass SET open = FALSE, applied = pass, cursor = next_cursor WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
+	if err != nil {
+		return err
+	}
+	return updateReport(ctx, tx, p.Tenant, row.report, func(r *backup.ImportReport) {
+		r.Outcome, r.Approved, r.Ended, r.Counts, r.Digest = backup.ImportApplied, approvedBy, at.UTC(), done.counts, done.digest
+	})
 }
 
 const (
-	// address is what people are found and sorted by.
-	address = `CASE WHEN s.mail <> '' THEN s.mail ELSE s.upn END`
-	// listedState is the state and reason of an account whose entry is listed without a problem.
-	listedState  = `CASE WHEN s.disabled THEN 'preserved' ELSE 'active' END`
-	listedReason = `CASE WHEN s.disabled THEN 'disabled' ELSE '' END`
+	entryColumns  = `tenant, directory, entry_id, hash, ` + statedColumns + `, ` + keyColumns + `, problem, since, present, account_id, joined, backs, held, held_key, held_active`
+	ofSamePrimary = `s.tenant = t.tenant AND s.directory = t.directory AND s.entry_id = t.entry_id`
 )
 
-// The statements of apply, in their order; $3 is the time.
+// The statements of apply; $1 is the tenant, $2 the directory, $3 the time. An entry that has a problem leaves what its account goes by:
+// held, which accountWriter wrote where it was the entry itself until now, and held_key, held_active and backs.
 var (
-	// updateAccounts lets accounts follow their entries. An entry with a problem leaves its account as it is.
-	updateAccounts = `UPDATE account SET mail = ` + address + `, upn = s.upn, display_name = s.display_name, mail_key = s.mail_key, upn_key = s.upn_key,
-			state = ` + listedState + `, reason = ` + listedReason + `,
-			since = CASE WHEN account.state = ` + listedState + ` THEN account.since ELSE $3 END
-		FROM staged_entry s
-		WHERE ` + isStaged + ` AND s.problem = ''
-			AND account.tenant = s.tenant AND account.directory = s.directory AND account.entry_id = s.entry_id
-			AND (account.mail, account.upn, account.display_name, account.state, account.reason)
-				<> (` + address + `, s.upn, s.display_name, ` + listedState + `, ` + listedReason + `)`
+	takeOverTouched = `INSERT INTO directory_entry (` + entryColumns + `)
+		SELECT s.tenant, s.directory, s.entry_id, s.hash, ` + prefixed("s", statedColumns) + `, ` + prefixed("s", keyColumns) + `, t.status, CASE WHEN t.status = '' THEN 0 ELSE CAST($3 AS BIGINT) END,
+			TRUE, t.account, t.joined, t.status = '', '', CASE WHEN t.status = '' THEN s.mail_key ELSE '' END, t.status = '' AND NOT s.disabled
+		FROM import_touched t CROSS JOIN staged_entry s WHERE ` + isTouched + ` AND t.staged AND ` + ofSamePrimary + `
+		ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET ` + assignments(`hash, `+statedColumns+`, `+keyColumns+`, present, account_id, joined`) + `,
+			since = CASE WHEN excluded.problem = directory_entry.problem THEN directory_entry.since ELSE excluded.since END,
+			problem = excluded.problem, ` + heldAfter(`excluded.problem`, `excluded.account_id`, `excluded.mail_key`, `NOT excluded.disabled`)
 
-	// addAccounts makes an account of every other entry without a problem; of a disabled one too, so that it is visible.
-	addAccounts = `INSERT INTO account (tenant, id, directory, entry_id, mail, upn, display_name, mail_key, upn_key, state, reason, since)
-		SELECT s.tenant, s.account_id, s.directory, s.entry_id, ` + address + `, s.upn, s.display_name, s.mail_key, s.upn_key,
-			` + listedState + `, ` + listedReason + `, CAST($3 AS BIGINT)
-		FROM staged_entry s
-		WHERE ` + isStaged + ` AND s.problem = '' AND NOT EXISTS (SELECT 1 FROM account a
-			WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id)`
+	takeOverKnown = `UPDATE directory_entry SET present = t.present, account_id = t.account, joined = t.joined,
+			since = CASE WHEN NOT t.present OR t.status = '' THEN 0 WHEN t.status = directory_entry.problem THEN directory_entry.since ELSE CAST($3 AS BIGINT) END,
+			problem = CASE WHEN t.present THEN t.status ELSE '' END,
+			backs = CASE WHEN NOT t.present OR t.account = '' THEN FALSE WHEN t.status = '' THEN TRUE ELSE directory_entry.backs END,
+			held = CASE WHEN t.account = '' OR t.present AND t.status = '' THEN '' ELSE directory_entry.held END,
+			held_key = CASE WHEN t.account = '' THEN '' WHEN t.present AND t.status = '' THEN directory_entry.mail_key ELSE directory_entry.held_key END,
+			held_active = CASE WHEN NOT t.present OR t.account = '' THEN FALSE WHEN t.status = '' THEN NOT directory_entry.disabled ELSE directory_entry.held_active END
+		FROM import_touched t WHERE ` + isTouched + ` AND NOT t.staged
+			AND directory_entry.tenant = t.tenant AND directory_entry.directory = t.directory AND directory_entry.entry_id = t.entry_id`
 
-	// takeOverEntries writes what differs.
-	takeOverEntries = `INSERT INTO directory_entry (tenant, directory, entry_id, ` + entryColumns + `, present)
-		SELECT s.tenant, s.directory, s.entry_id, ` + prefixed("s", entryColumns) + `, TRUE FROM staged_entry s WHERE ` + isStaged + `
-		ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET dn = excluded.dn, mail = excluded.mail, upn = excluded.upn,
-			display_name = excluded.display_name, employee_id = excluded.employee_id, department = excluded.department,
-			disabled = excluded.disabled, problem = excluded.problem, present = TRUE
-		WHERE NOT directory_entry.present OR (` + prefixed("directory_entry", entryColumns) + `) <> (` + prefixed("excluded", entryColumns) + `)`
+	takeOverPlain = `INSERT INTO directory_entry (` + entryColumns + `)
+		SELECT s.tenant, s.directory, s.entry_id, s.hash, ` + prefixed("s", statedColumns) + `, ` + prefixed("s", keyColumns) + `, '', CAST($3 AS BIGINT) * 0,
+			TRUE, s.account_id, 'first', TRUE, '', s.mail_key, NOT s.disabled
+		FROM staged_entry s WHERE ` + isStaged + ` AND ` + isPlain
 
-	// markAbsent and forgetEntries: of who is not listed any more, only those are remembered who have an account.
-	markAbsent    = `UPDATE directory_entry AS e SET present = FALSE WHERE e.present AND ` + notListed("e")
-	forgetEntries = `DELETE FROM directory_entry AS e WHERE e.tenant = $1 AND e.directory = $2 AND NOT e.present AND NOT EXISTS (
-		SELECT 1 FROM account a WHERE a.tenant = e.tenant AND a.directory = e.directory AND a.entry_id = e.entry_id)`
-
-	// preserveVanished keeps the data of people who are not listed any more. One who was disabled before stays preserved since then.
-	preserveVanished = `UPDATE account SET since = CASE WHEN state = 'preserved' THEN since ELSE $3 END, state = 'preserved', reason = 'vanished'
-		WHERE tenant = $1 AND directory = $2 AND reason <> 'vanished' AND entry_id IN (
-			SELECT e.entry_id FROM directory_entry e WHERE e.tenant = $1 AND e.directory = $2 AND NOT e.present)`
+	addPlainAccounts = `INSERT INTO account (tenant, id, directory, entry_id, mail, upn, display_name, employee_id, department, kind, profile, mail_key, upn_key,
+			state, reason, since, provenance, added_report, added)
+		SELECT s.tenant, s.account_id, s.directory, s.entry_id, CASE WHEN s.mail <> '' THEN s.mail ELSE s.upn END, s.upn, s.display_name, s.employee_id, s.department, s.entry_kind,
+			s.profile, s.mail_key, s.upn_key, CASE WHEN s.disabled THEN 'preserved' ELSE 'active' END, CASE WHEN s.disabled THEN 'disabled' ELSE '' END,
+			CAST($3 AS BIGINT), '', CAST($4 AS BIGINT), CAST($3 AS BIGINT)
+		FROM staged_entry s WHERE ` + isStaged + ` AND ` + isPlain
 )
+
+// heldAfter sets what an account goes by, for an entry that is there already, when it is written anew.
+func heldAfter(problem, account, key, active string) string {
+	return `held = CASE WHEN ` + problem + ` = '' OR ` + account + ` = '' THEN '' ELSE directory_entry.held END,
+		held_key = CASE WHEN ` + problem + ` = '' THEN ` + key + ` WHEN ` + account + ` = '' THEN '' ELSE directory_entry.held_key END,
+		held_active = CASE WHEN ` + problem + ` = '' THEN ` + active + ` WHEN ` + account + ` = '' THEN FALSE ELSE directory_entry.held_active END,
+		backs = CASE WHEN ` + problem + ` = '' THEN TRUE WHEN ` + account + ` = '' THEN FALSE ELSE directory_entry.backs END`
+}
+
+const (
+	forgetAliases = `DELETE FROM entry_alias AS l WHERE l.tenant = $1 AND l.directory = $2 AND l.entry_id IN (
+		SELECT t.entry_id FROM import_touched t WHERE ` + isTouched + ` AND t.staged)`
+	takeOverAliases = `INSERT INTO entry_alias (tenant, directory, entry_id, alias_key) SELECT l.tenant, l.directory, l.entry_id, l.alias_key
+		FROM staged_alias l JOIN staged_entry s ON s.tenant = l.tenant AND s.directory = l.directory AND s.entry_id = l.entry_id AND s.hash = l.hash
+		WHERE ` + isStaged + ` AND s.kind IN ('new', 'changed') ON CONFLICT DO NOTHING`
+	forgetCandidates = `DELETE FROM merge_candidate AS c WHERE c.tenant = $1 AND c.directory = $2 AND c.entry_id IN (SELECT t.entry_id FROM import_touched t WHERE ` + isTouched + `)`
+	keepCandidates   = `INSERT INTO merge_candidate (tenant, directory, entry_id, account, field) SELECT c.tenant, c.directory, c.entry_id, c.account, c.field
+		FROM import_candidate c JOIN import_touched t ON ` + itsCandidate + ` WHERE ` + isTouched + ` AND t.status = 'conflict'`
+	// forgetEntries: of those who are gone only those are remembered who are behind an account.
+	forgetEntries = `DELETE FROM directory_entry AS e WHERE e.tenant = $1 AND e.directory = $2 AND NOT e.present AND e.account_id = ''`
+)
+
+// accountWriter writes the accounts of a pass, with their events.
+type accountWriter struct {
+	store  *Store
+	tx     *sql.Tx
+	pass   backup.Pass
+	report int64
+	by     string
+	at     time.Time
+}
+
+func (w *accountWriter) write(ctx context.Context, changes []accountChange) error {
+	var accounts, events [][]any
+	for _, c := range changes {
+		if err := w.hold(ctx, c.links); err != nil {
+			return err
+		}
+		if c.after.ID == "" || c.change == nil {
+			continue
+		}
+		row, err := accountRow(c.after, w.report, w.at)
+		if err != nil {
+			return err
+		}
+		accounts = append(accounts, row)
+		event := backup.AccountEvent{Account: c.after.ID, At: w.at.UTC(), Report: w.report, Directory: w.pass.Directory, By: w.by, Kind: c.change.Kind, Fields: c.change.Fields}
+		body, err := json.Marshal(event)
+		if err != nil {
+			return err
+		}
+		events = append(events, []any{w.pass.Tenant, c.after.ID, micros(w.at), w.report, string(event.Kind), string(body)})
+	}
+	err := w.store.insertRows(ctx, w.tx, "account", storedColumns, accounts, `ON CONFLICT (tenant, id) DO UPDATE SET `+
+		assignments(`directory, entry_id, mail, upn, display_name, employee_id, department, kind, profile, mail_key, upn_key, state, reason, since, provenance`))
+	if err != nil {
+		return err
+	}
+	return w.store.insertRows(ctx, w.tx, "account_event", `tenant, account, at, report, kind, body`, events, `ON CONFLICT DO NOTHING`)
+}
+
+// hold keeps what an account goes by, before its entry is overwritten by a version that has a problem.
+func (w *accountWriter) hold(ctx context.Context, links []linkChange) error {
+	for _, l := range links {
+		if !l.held || l.directory != w.pass.Directory {
+			continue
+		}
+		held, err := json.Marshal(l.before.entry)
+		if err != nil {
+			return err
+		}
+		_, err = w.tx.ExecContext(ctx, `UPDATE directory_entry SET held = $4 WHERE tenant = $1 AND directory = $2 AND entry_id = $3`, w.pass.Tenant, l.directory, l.id, clean(string(held)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const storedColumns = `tenant, id, directory, entry_id, mail, upn, display_name, employee_id, department, kind, profile, mail_key, upn_key, state, reason, since, provenance, added_report, added`
+
+func accountRow(a storedAccount, report int64, at time.Time) ([]any, error) {
+	provenance, err := provenanceText(a)
+	mailKey, upnKey := strings.ToLower(a.Mail), strings.ToLower(a.UPN)
+	if upnKey == mailKey {
+		upnKey = ""
+	}
+	return []any{a.Tenant, a.ID, string(a.Directory), a.EntryID, a.Mail, a.UPN, a.DisplayName, a.EmployeeID, a.Department, string(a.Kind), a.Profile, mailKey, upnKey,
+		string(a.State), string(a.Reason), micros(a.Since), provenance, report, micros(at)}, err
+}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -14,15 +15,20 @@ import (
 func BenchmarkImport(b *testing.B) {
 	const all, page = 100_000, 500
 	for b.Loop() {
+		clock := time.Now()
+		lap := func(what string) { b.Logf("%s: %v", what, time.Since(clock)); clock = time.Now() }
 		i := newImporter(b, newStore(b))
 		i.stage()
 		for n := 0; n < all; n += page {
-			must(b, i.store.stagePage(b.Context(), acme, i.dir, i.name(), crowd(n, page)))
+			i.page(backup.EntryPage{Entries: crowd(n, page)})
 		}
+		lap("stage")
 		if c := i.compare(); c.Added != all {
 			b.Fatalf("counts are %+v", c)
 		}
-		i.apply()
+		lap("compare")
+		i.applyCompared()
+		lap("compare again and apply")
 
 		i.stage()
 		for n := 0; n < all; n += page {
@@ -32,12 +38,30 @@ func BenchmarkImport(b *testing.B) {
 					entries[k].Department = "Sales"
 				}
 			}
-			must(b, i.store.stagePage(b.Context(), acme, i.dir, i.name(), entries))
+			i.page(backup.EntryPage{Entries: entries})
 		}
+		lap("stage again")
 		if c, want := i.compare(), (backup.ImportCounts{Listed: all, Changed: all / 100, Unchanged: all - all/100, Disabled: all / 25, KnownActive: all - all/25}); c != want {
 			b.Fatalf("counts are %+v, want %+v", c, want)
 		}
-		i.apply()
+		lap("compare")
+		i.applyCompared()
+		lap("compare again and apply")
+		three := crowd(0, 3)
+		for k := range three {
+			three[k].Department = "Marketing"
+		}
+		i.begin()
+		lap("begin")
+		i.page(backup.EntryPage{Entries: three})
+		i.end(backup.ChangesRead)
+		d := i.difference()
+		lap("compare 3 changes")
+		i.applyCompared()
+		lap("apply 3 changes")
+		if d.Counts.Changed != 3 {
+			b.Fatalf("counts are %+v", d.Counts)
+		}
 	}
 	b.ReportMetric(peakMemory(b), "MiB-peak")
 }

@@ -2,115 +2,422 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
+	"hash"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// The parameters of every statement about a staged listing are $1 tenant and $2 directory; which pass is staged was made sure of
-// by lockPass before.
-const (
-	// isStaged: the staged entry s belongs to the listing.
-	isStaged = `s.tenant = $1 AND s.directory = $2`
+// accountsAtOnce is how many accounts of a difference are in memory at once.
+const accountsAtOnce = 300
 
-	// withKnown joins the staged entry s with what is known of it: its entry e and its account a.
-	withKnown = `staged_entry s
-		LEFT JOIN directory_entry e ON e.tenant = s.tenant AND e.directory = s.directory AND e.entry_id = s.entry_id
-		LEFT JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id`
+// rowsOfAdditions is up to how many plain additions a difference has rows of them; of more they are derived.
+const rowsOfAdditions = 1000
 
-	// shielded are the ids of known entries that an entry without an id may stand for, because it has their DN. Nobody may
-	// vanish for being unreadable.
-	shielded = `SELECT k.entry_id FROM directory_entry k WHERE k.tenant = $1 AND k.directory = $2 AND k.dn IN (
-		SELECT s.dn FROM staged_entry s WHERE ` + isStaged + ` AND s.entry_id LIKE '` + unidentified + `%' AND s.dn <> '')`
-)
-
-// notListed is the condition on an account or entry of the directory that is not listed any more.
-func notListed(table string) string {
-	return table + `.tenant = $1 AND ` + table + `.directory = $2
-		AND NOT EXISTS (SELECT 1 FROM staged_entry s WHERE ` + isStaged + ` AND s.entry_id = ` + table + `.entry_id)
-		AND ` + table + `.entry_id NOT IN (` + shielded + `)`
-}
-
-// differs: the staged entry s and the known entry e say different things.
-var differs = `(` + prefixed("s", entryColumns) + `) <> (` + prefixed("e", entryColumns) + `)`
-
-// ComparePass tells the staged pass from what is known. It changes nothing but the staged entries' problems (duplicates),
-// and keeps the counts for the preview.
-func (s *Store) comparePass(ctx context.Context, tenant string, dir backup.DirectoryName, pass string) (c backup.ImportCounts, err error) {
-	err = s.change(ctx, "compare an import", func(tx *sql.Tx) error {
-		if err := lockPass(ctx, tx, tenant, dir, pass); err != nil {
-			return err
-		}
-		if err := markDuplicates(ctx, tx, tenant, dir); err != nil {
-			return err
-		}
-		if c, err = countDifference(ctx, tx, tenant, dir); err != nil {
-			return err
-		}
-		counts, err := json.Marshal(c)
+// ComparePass tells the staged pass from what is known, and keeps the difference for whoever looks at it. It changes nothing else. Of a
+// pass that has ended it returns what was compared.
+func (s *Store) ComparePass(ctx context.Context, t backup.Tenant, p backup.Pass) (d backup.ImportDifference, err error) {
+	err = s.changeTenant(ctx, p.Tenant, "compare an import", func(tx *sql.Tx) error {
+		row, err := lockPass(ctx, tx, p)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET counts = $3 WHERE tenant = $1 AND directory = $2`, tenant, dir, string(counts))
-		return err
+		if !row.open {
+			r, err := readReport(ctx, tx, p.Tenant, row.report)
+			if err == nil {
+				d, err = reportedDifference(r, row.applied == "")
+			}
+			return err
+		}
+		keep := &changeKeeper{store: s, tx: tx, tenant: p.Tenant, number: row.report}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM import_change WHERE tenant = $1 AND number = $2`, p.Tenant, row.report); err != nil {
+			return err
+		}
+		w, err := s.walk(ctx, tx, t, p, row, time.Time{}, keep.change)
+		if err != nil {
+			return err
+		}
+		if err := keep.finish(ctx, p, w.plain); err != nil {
+			return err
+		}
+		d = backup.ImportDifference{Report: row.report, Mode: row.mode, Counts: w.counts, Digest: w.digest, First: row.applied == ""}
+		return updateReport(ctx, tx, p.Tenant, row.report, func(r *backup.ImportReport) { r.Counts, r.Digest = w.counts, w.digest })
 	})
-	return c, err
+	return d, err
 }
 
-// markDuplicates finds the entries that cannot have the mail they state. Of several with one mail, the one whose account has
-// it already keeps it, an active account before a preserved one; otherwise the lowest id wins.
-//
-// An entry with a problem leaves its account as it is, so the mail of such an account is not free for another entry
-// either: two active accounts of one mailbox would back it up twice, once under a wrong name. Whoever thereby becomes a
-// duplicate leaves his account as it is in turn, so the last statement follows the chain to its end. Its CROSS JOINs keep SQLite from
-// looking at all entries for each mail (https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join).
-func markDuplicates(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName) error {
-	return execAll(ctx, tx, []any{tenant, dir},
-		`UPDATE staged_entry AS s SET problem = '' WHERE `+isStaged+` AND s.problem = 'duplicate_mail'`,
-
-		`UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+isStaged+` AND s.entry_id IN (
-			SELECT claim.entry_id FROM (
-				SELECT s.entry_id, ROW_NUMBER() OVER (PARTITION BY s.mail_key ORDER BY
-					CASE WHEN a.state = 'active' THEN 0 WHEN a.state = 'preserved' THEN 1 ELSE 2 END, s.entry_id) AS place
-				FROM staged_entry s LEFT JOIN account a
-					ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.mail_key = s.mail_key
-				WHERE `+isStaged+` AND s.problem = '') AS claim
-			WHERE claim.place > 1)`,
-
-		`WITH RECURSIVE held (mail_key) AS (
-			SELECT a.mail_key FROM staged_entry s
-				JOIN account a ON a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active'
-				WHERE `+isStaged+` AND s.problem <> ''
-			UNION
-			SELECT a.mail_key FROM held CROSS JOIN staged_entry s CROSS JOIN account a
-				WHERE `+isStaged+` AND s.mail_key = held.mail_key AND s.problem = ''
-				AND a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id AND a.state = 'active')
-		UPDATE staged_entry AS s SET problem = 'duplicate_mail' WHERE `+isStaged+` AND s.problem = '' AND s.mail_key IN (SELECT mail_key FROM held)
-			AND NOT EXISTS (SELECT 1 FROM account a WHERE a.tenant = s.tenant AND a.directory = s.directory AND a.entry_id = s.entry_id
-				AND a.mail_key = s.mail_key)`)
+// walked is what a pass does.
+type walked struct {
+	counts backup.ImportCounts
+	digest string
+	plain  int // additions
+	behind map[backup.DirectoryName]int
 }
 
-// countDifference counts the listing once its duplicates are marked.
-func countDifference(ctx context.Context, tx *sql.Tx, tenant string, dir backup.DirectoryName) (c backup.ImportCounts, err error) {
-	var newlyDisabled int
-	err = tx.QueryRowContext(ctx, `SELECT COUNT(*),
-			COUNT(CASE WHEN e.entry_id IS NULL THEN 1 END),
-			COUNT(CASE WHEN `+differs+` THEN 1 END),
-			COUNT(CASE WHEN s.disabled THEN 1 END),
-			COUNT(CASE WHEN s.problem = '' AND NOT s.disabled AND a.state = 'preserved' THEN 1 END),
-			COUNT(CASE WHEN s.problem = 'no_mail' THEN 1 END),
-			COUNT(CASE WHEN s.problem = 'duplicate_mail' THEN 1 END),
-			COUNT(CASE WHEN s.problem = 'bad_entry' THEN 1 END),
-			COUNT(CASE WHEN s.problem = '' AND s.disabled AND a.state = 'active' THEN 1 END)
-		FROM `+withKnown+` WHERE `+isStaged, tenant, dir).
-		Scan(&c.Listed, &c.Added, &c.Changed, &c.Disabled, &c.Returned, &c.NoMail, &c.DuplicateMail, &c.BadEntries, &newlyDisabled)
-	if err != nil {
-		return c, err
+// accountChange is one account, or an entry that becomes none, in the difference of a pass.
+type accountChange struct {
+	before, after storedAccount
+	links         []linkChange
+	change        *backup.ImportChange // nil: nothing that anybody would see
+}
+
+// walk plans the pass, shows each step of it to visit, in a canonical order, and sums up. Comparing and applying differ in visit only:
+// that is why a preview is what happens.
+func (s *Store) walk(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, row importPass, at time.Time, visit func(ctx context.Context, c []accountChange) error) (w walked, err error) {
+	if !row.complete {
+		return w, &backup.Error{Code: backup.CodeBadResponse, Fault: backup.FaultOurs, Message: "the read of the directory is not complete, so it is not compared", Retryable: true}
 	}
-	c.Unchanged = c.Listed - c.Added - c.Changed
-	err = tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN `+notListed("a")+` THEN 1 END)
-		FROM account a WHERE a.tenant = $1 AND a.directory = $2 AND a.state = 'active'`, tenant, dir).Scan(&c.KnownActive, &c.Vanished)
-	c.Leaving = c.Vanished + newlyDisabled
-	return c, err
+	if err := s.plan(ctx, tx, t, p, row); err != nil {
+		return w, err
+	}
+	w.behind = map[backup.DirectoryName]int{}
+	sum := sha256.New()
+	if err := walkAccounts(ctx, tx, t, p, at, sum, &w, visit); err != nil {
+		return w, err
+	}
+	if err := walkSkipped(ctx, tx, p, visit); err != nil {
+		return w, err
+	}
+	if err := walkPlain(ctx, tx, p, sum, &w); err != nil {
+		return w, err
+	}
+	w.digest = hex.EncodeToString(sum.Sum(nil))
+	w.counts.KnownActive = int(row.behind)
+	return w, countEntries(ctx, tx, p, &w.counts)
+}
+
+func walkAccounts(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, at time.Time, sum hash.Hash, w *walked, visit func(context.Context, []accountChange) error) error {
+	for after := ""; ; {
+		changes, last, err := accountPage(ctx, tx, t, p, after, at)
+		if err != nil || last == "" {
+			return err
+		}
+		for _, c := range changes {
+			count(c, p.Directory, w)
+			if c.change == nil {
+				continue
+			}
+			line, err := json.Marshal(struct {
+				Account string
+				*backup.ImportChange
+			}{c.after.ID, c.change})
+			if err != nil {
+				return err
+			}
+			sum.Write(append(line, '\n'))
+		}
+		if err := visit(ctx, changes); err != nil {
+			return err
+		}
+		after = last
+	}
+}
+
+// count counts what happens to one account.
+func count(c accountChange, dir backup.DirectoryName, w *walked) {
+	before, after := c.before, c.after
+	wasActive, isActive := before.known && before.State == backup.Active, after.State == backup.Active
+	switch {
+	case wasActive && !isActive:
+		w.counts.Leaving++
+	case before.known && !wasActive && isActive:
+		w.counts.Returned++
+	}
+	was, is := map[backup.DirectoryName]bool{}, map[backup.DirectoryName]bool{}
+	for _, l := range c.links {
+		was[l.directory] = was[l.directory] || wasActive && l.before.linked && l.before.backs
+		is[l.directory] = is[l.directory] || isActive && l.after.linked && l.after.backs
+		if l.directory == dir && before.known && !l.before.linked && l.after.linked && l.after.joined != "first" {
+			w.counts.Merged++
+		}
+		if l.directory == dir && wasActive && l.before.linked && l.before.backs && !l.after.backs {
+			w.counts.Vanished++
+		}
+	}
+	for d := range was {
+		w.behind[d] += truth(is[d]) - truth(was[d])
+	}
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// accountPage returns the next accounts of the plan as they are and as they become; last is empty when there are no more.
+func accountPage(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, after string, at time.Time) (changes []accountChange, last string, err error) {
+	ids, err := list(ctx, tx, func(r row) (id string, err error) { return id, r.Scan(&id) },
+		`SELECT account FROM import_account WHERE tenant = $1 AND directory = $2 AND account > $3 ORDER BY account LIMIT $4`, p.Tenant, p.Directory, after, accountsAtOnce)
+	if err != nil || len(ids) == 0 {
+		return nil, "", err
+	}
+	last = ids[len(ids)-1]
+	args := []any{p.Tenant, p.Directory, after, last}
+	stored, err := list(ctx, tx, scanStoredAccount, `SELECT `+prefixed("a", accountColumns)+`, a.provenance FROM import_account x CROSS JOIN account a
+		WHERE x.tenant = $1 AND x.directory = $2 AND x.account > $3 AND x.account <= $4 AND a.tenant = x.tenant AND a.id = x.account`, args...)
+	if err != nil {
+		return nil, "", err
+	}
+	links, err := list(ctx, tx, linkScanner(p.Directory), linksOfAccounts, args...)
+	if err != nil {
+		return nil, "", err
+	}
+	known := map[string]storedAccount{}
+	for _, a := range stored {
+		known[a.ID] = a
+	}
+	of := map[string][]linkChange{}
+	for _, l := range links {
+		of[l.account] = append(of[l.account], l)
+	}
+	for _, id := range ids {
+		before := known[id]
+		if !before.known {
+			before.Account = backup.Account{ID: id, Tenant: p.Tenant}
+		}
+		c := accountChange{before: before, links: of[id]}
+		slices.SortFunc(c.links, func(a, b linkChange) int {
+			return strings.Compare(string(a.directory)+"\x00"+a.id, string(b.directory)+"\x00"+b.id)
+		})
+		c.after = merge(t, before, c.links, at)
+		c.change = difference(before, c.after, c.links, p.Directory)
+		changes = append(changes, c)
+	}
+	return changes, last, nil
+}
+
+// coalesced are the columns of a table that may have no row in an outer join.
+func coalesced(table, columns string) string {
+	var all []string
+	for c := range strings.SplitSeq(columns, ", ") {
+		empty := `''`
+		if c == "disabled" {
+			empty = `FALSE`
+		}
+		all = append(all, `COALESCE(`+table+`.`+c+`, `+empty+`)`)
+	}
+	return strings.Join(all, ", ")
+}
+
+// linksOfAccounts are the entries behind the accounts after $3 up to $4: those that are it now, and those that join.
+var linksOfAccounts = `SELECT e.account_id, e.directory, e.entry_id, TRUE, ` + linkColumns + `
+		FROM import_account x CROSS JOIN directory_entry e
+			LEFT JOIN import_touched t ON t.tenant = e.tenant AND t.directory = e.directory AND t.entry_id = e.entry_id AND t.directory = $2
+			LEFT JOIN staged_entry s ON t.staged AND s.tenant = t.tenant AND s.directory = t.directory AND s.entry_id = t.entry_id
+		WHERE x.tenant = $1 AND x.directory = $2 AND x.account > $3 AND x.account <= $4 AND e.tenant = x.tenant AND e.account_id = x.account AND e.account_id <> ''
+	UNION ALL SELECT t.account, t.directory, t.entry_id, FALSE, ` + linkColumns + `
+		FROM import_touched t
+			LEFT JOIN directory_entry e ON e.tenant = t.tenant AND e.directory = t.directory AND e.entry_id = t.entry_id
+			LEFT JOIN staged_entry s ON t.staged AND s.tenant = t.tenant AND s.directory = t.directory AND s.entry_id = t.entry_id
+		WHERE t.tenant = $1 AND t.directory = $2 AND t.account > $3 AND t.account <= $4 AND t.account <> t.old_account`
+
+var linkColumns = coalesced("e", statedColumns) + `, COALESCE(e.held, ''), COALESCE(e.backs, FALSE), COALESCE(e.problem, ''), COALESCE(e.joined, ''),
+	t.entry_id IS NOT NULL, COALESCE(t.staged, FALSE), COALESCE(t.present, FALSE), COALESCE(t.status, ''), COALESCE(t.account, ''), COALESCE(t.joined, ''), ` + coalesced("s", statedColumns)
+
+func linkScanner(backup.DirectoryName) func(row) (linkChange, error) {
+	return func(r row) (l linkChange, err error) {
+		var was, touched, staged, present bool
+		var held, account string
+		var status backup.EntryProblem
+		var joined string
+		var known, now stated
+		into := append([]any{&l.account, &l.directory, &l.id, &was}, known.fields()...)
+		into = append(into, &held, &l.before.backs, &l.before.problem, &l.before.joined, &touched, &staged, &present, &status, &account, &joined)
+		if err := r.Scan(append(into, now.fields()...)...); err != nil {
+			return l, err
+		}
+		old, err := known.read(l.id)
+		if err != nil {
+			return l, err
+		}
+		l.stated = old
+		l.before.linked, l.before.entry = was, old
+		if held != "" {
+			l.before.entry = backup.DirectoryEntry{}
+			if err := json.Unmarshal([]byte(held), &l.before.entry); err != nil {
+				return l, err
+			}
+		}
+		l.after = l.before
+		if !touched {
+			return l, nil
+		}
+		if staged {
+			if l.stated, err = now.read(l.id); err != nil {
+				return l, err
+			}
+		}
+		l.after.linked, l.after.problem, l.after.joined = account == l.account, status, joined
+		switch {
+		case !present:
+			l.after.backs = false
+		case status == "":
+			l.after.backs, l.after.entry = true, l.stated
+		case was && held == "" && staged:
+			l.held = true
+		}
+		if !l.after.linked {
+			l.after.backs = false
+		}
+		if !was {
+			l.before.backs = false
+		}
+		return l, nil
+	}
+}
+
+// walkSkipped visits the entries that newly become no account, or may not change theirs.
+func walkSkipped(ctx context.Context, tx *sql.Tx, p backup.Pass, visit func(context.Context, []accountChange) error) error {
+	for after := ""; ; {
+		entries, err := list(ctx, tx, func(r row) (c backup.ImportChange, err error) {
+			var e stated
+			var id string
+			var status backup.EntryProblem
+			if err := r.Scan(append([]any{&id, &status, &c.Account}, e.fields()...)...); err != nil {
+				return c, err
+			}
+			c.Kind = backup.ChangeSkipped
+			if status == backup.Conflict {
+				c.Kind = backup.ChangeConflict
+			}
+			c.Entry, err = e.read(id)
+			c.Entry.Problem = status
+			return c, err
+		}, `SELECT t.entry_id, t.status, t.account, `+eitherStated+` FROM import_touched t
+				LEFT JOIN staged_entry s ON t.staged AND s.tenant = t.tenant AND s.directory = t.directory AND s.entry_id = t.entry_id
+				LEFT JOIN directory_entry e ON e.tenant = t.tenant AND e.directory = t.directory AND e.entry_id = t.entry_id
+			WHERE `+isTouched+` AND t.present AND t.status <> '' AND t.status <> t.was AND t.entry_id > $3 ORDER BY t.entry_id LIMIT $4`, p.Tenant, p.Directory, after, accountsAtOnce)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		after = entries[len(entries)-1].Entry.ID
+		page := make([]accountChange, len(entries))
+		for i := range entries {
+			entries[i].Entry.ID = shownID(entries[i].Entry.ID)
+			page[i].change = &entries[i]
+		}
+		if err := visit(ctx, page); err != nil {
+			return err
+		}
+	}
+}
+
+// eitherStated is what a touched entry says: as staged, else as known.
+var eitherStated = func() string {
+	var all []string
+	for c := range strings.SplitSeq(statedColumns, ", ") {
+		all = append(all, `COALESCE(s.`+c+`, e.`+c+`)`)
+	}
+	return strings.Join(all, ", ")
+}()
+
+// walkPlain counts the plain additions and puts them into the digest.
+func walkPlain(ctx context.Context, tx *sql.Tx, p backup.Pass, sum hash.Hash, w *walked) error {
+	rows, err := tx.QueryContext(ctx, `SELECT s.account_id, s.hash, s.disabled FROM staged_entry s WHERE `+isStaged+` AND `+isPlain+` ORDER BY s.entry_id`, p.Tenant, p.Directory)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var line []byte
+	for rows.Next() {
+		var id, hash sql.RawBytes
+		var disabled bool
+		if err := rows.Scan(&id, &hash, &disabled); err != nil {
+			return err
+		}
+		line = append(append(append(append(line[:0], id...), ' '), hash...), '\n')
+		sum.Write(line)
+		w.plain++
+		w.behind[p.Directory] += truth(!disabled)
+	}
+	return rows.Err()
+}
+
+// countEntries counts what was listed.
+func countEntries(ctx context.Context, tx *sql.Tx, p backup.Pass, c *backup.ImportCounts) error {
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN s.kind = 'new' THEN 1 END), COUNT(CASE WHEN s.kind = 'changed' THEN 1 END),
+			COUNT(CASE WHEN s.kind IN ('same', 'back') THEN 1 END), COUNT(CASE WHEN s.disabled AND s.kind <> 'gone' THEN 1 END)
+		FROM staged_entry s WHERE `+isStaged, p.Tenant, p.Directory).Scan(&c.Added, &c.Changed, &c.Unchanged, &c.Disabled)
+	if err != nil {
+		return err
+	}
+	c.Listed = c.Added + c.Changed + c.Unchanged
+	type tally struct {
+		problem backup.EntryProblem
+		n       int
+	}
+	all, err := list(ctx, tx, func(r row) (t tally, err error) { return t, r.Scan(&t.problem, &t.n) },
+		`SELECT status, COUNT(*) FROM (SELECT t.status FROM import_touched t WHERE `+isTouched+` AND t.listed AND t.status <> ''
+			UNION ALL SELECT s.own FROM staged_entry s WHERE `+isStaged+` AND s.kind = 'same' AND s.own <> '' AND NOT EXISTS (
+				SELECT 1 FROM import_touched t WHERE t.tenant = s.tenant AND t.directory = s.directory AND t.entry_id = s.entry_id)) AS problems
+		GROUP BY status`, p.Tenant, p.Directory)
+	into := map[backup.EntryProblem]*int{backup.NoMail: &c.NoMail, backup.DuplicateMail: &c.DuplicateMail, backup.BadEntry: &c.BadEntries, backup.Conflict: &c.Conflicts,
+		backup.Ignored: &c.Ignored}
+	for _, t := range all {
+		*into[t.problem] += t.n
+	}
+	return err
+}
+
+// changeKeeper writes the lines of a difference.
+type changeKeeper struct {
+	store  *Store
+	tx     *sql.Tx
+	tenant string
+	number int64
+	place  int64
+}
+
+func (k *changeKeeper) change(ctx context.Context, changes []accountChange) error {
+	var rows [][]any
+	for _, c := range changes {
+		if c.change == nil {
+			continue
+		}
+		body, err := json.Marshal(c.change)
+		if err != nil {
+			return err
+		}
+		k.place++
+		rows = append(rows, []any{k.tenant, k.number, k.place, string(body)})
+	}
+	return k.store.insertRows(ctx, k.tx, "import_change", "tenant, number, place, body", rows, "")
+}
+
+// finish writes the plain additions, or that they are to be derived.
+func (k *changeKeeper) finish(ctx context.Context, p backup.Pass, plain int) error {
+	if plain > 0 && plain <= rowsOfAdditions {
+		additions, err := list(ctx, k.tx, scanAddition, `SELECT s.entry_id, `+prefixed("s", statedColumns)+` FROM staged_entry s WHERE `+isStaged+` AND `+isPlain+` ORDER BY s.entry_id`,
+			p.Tenant, p.Directory)
+		if err != nil {
+			return err
+		}
+		changes := make([]accountChange, len(additions))
+		for i := range additions {
+			changes[i].change = &additions[i]
+		}
+		if err := k.change(ctx, changes); err != nil {
+			return err
+		}
+	}
+	_, err := k.tx.ExecContext(ctx, `UPDATE import_report SET derived = $3 WHERE tenant = $1 AND number = $2`, k.tenant, k.number, plain > rowsOfAdditions)
+	return err
+}
+
+// provenanceText keeps where the fields of an account come from; empty when all are of its first directory.
+func provenanceText(a storedAccount) (string, error) {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(a.provenance)), func(d backup.DirectoryName) bool { return d != "" && d != a.Directory }) {
+		return "", nil
+	}
+	b, err := json.Marshal(a.provenance)
+	return string(b), err
 }

@@ -2,101 +2,116 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"strings"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
-// Difference is what a staged import would do with an entry. Kind is one of added, changed, vanished, disabled, returned and
-// problem; an entry to which several apply is shown once, by what matters most to a person.
-type Difference struct {
-	Kind  string
-	Entry backup.DirectoryEntry
+// stated scans statedColumns.
+type stated struct {
+	entry backup.DirectoryEntry
+	more  string
 }
 
-// Preview is a page of a staged import's differences, in order of entry id. Next is empty on the last page.
-type Preview struct {
-	Counts      backup.ImportCounts
-	Differences []Difference
-	Next        string
+func (s *stated) fields() []any {
+	e := &s.entry
+	return []any{&e.Disabled, &e.Problem, &e.DN, &e.Mail, &e.UPN, &e.DisplayName, &e.EmployeeID, &e.Department, &e.Kind, &s.more, &e.Profile}
 }
 
-// ListProblems returns a page of listed entries that have a problem, in order of entry id. after is the next of the page before;
-// next is empty on the last page. A limit below 1 or over 1,000 means 1,000.
-func (s *Store) ListProblems(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (page []backup.DirectoryEntry, next string, err error) {
+func (s *stated) read(id string) (backup.DirectoryEntry, error) {
+	e := s.entry
+	e.ID = id
+	if s.more == "" {
+		return e, nil
+	}
+	var more further
+	err := json.Unmarshal([]byte(s.more), &more)
+	e.Aliases, e.Groups, e.Attributes = more.Aliases, more.Groups, more.Attributes
+	return e, err
+}
+
+// scanStated scans an entry's id and statedColumns.
+func scanStated(r row) (backup.DirectoryEntry, error) {
+	var s stated
+	var id string
+	if err := r.Scan(append([]any{&id}, s.fields()...)...); err != nil {
+		return s.entry, err
+	}
+	return s.read(id)
+}
+
+// selectEntries are known entries e with all that is known of them.
+var selectEntries = `SELECT e.directory, e.entry_id, ` + prefixed("e", statedColumns) + `, e.problem, e.present, e.joined, e.account_id FROM directory_entry e`
+
+func scanKnownEntry(r row) (k backup.KnownEntry, err error) {
+	var s stated
+	var id string
+	var problem backup.EntryProblem
+	into := append([]any{&k.Directory, &id}, s.fields()...)
+	if err := r.Scan(append(into, &problem, &k.Present, &k.By, &k.Account)...); err != nil {
+		return k, err
+	}
+	k.Entry, err = s.read(id)
+	k.Entry.Problem = problem
+	return k, err
+}
+
+// entryCursor is a place in the order of entries: directory, then id.
+func entryCursor(k backup.KnownEntry) string { return string(k.Directory) + " " + k.Entry.ID }
+
+func parseEntryCursor(cursor string) (dir, id string) {
+	dir, id, _ = strings.Cut(clean(cursor), " ")
+	return dir, id
+}
+
+func (s *Store) pageOfEntries(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int, condition string) (page []backup.KnownEntry, next string, err error) {
 	limit = pageSize(limit)
-	rows, err := list(ctx, s.read, scanEntry, `SELECT entry_id, `+entryColumns+` FROM directory_entry
-		WHERE tenant = $1 AND directory = $2 AND problem <> '' AND present AND entry_id > $3 ORDER BY entry_id LIMIT $4`, tenant, dir, clean(after), limit+1)
+	directory, id := parseEntryCursor(after)
+	rows, err := list(ctx, s.read, scanKnownEntry, selectEntries+` WHERE e.tenant = $1 AND ($2 = '' OR e.directory = $2) AND (e.directory, e.entry_id) > ($3, $4)`+condition+`
+		ORDER BY e.directory, e.entry_id LIMIT $5`, tenant, dir, directory, id, limit+1)
 	if err != nil {
-		return nil, "", classify(ctx, "list entries with problems", err)
+		return nil, "", classify(ctx, "list entries", err)
 	}
 	page, more := cut(rows, limit)
 	if more {
-		next = page[limit-1].ID
+		next = entryCursor(page[limit-1])
 	}
 	for i := range page {
-		page[i].ID = shownID(page[i].ID)
+		page[i].Entry.ID = shownID(page[i].Entry.ID)
 	}
 	return page, next, nil
 }
 
-// PreviewPass returns a page of what the directory's staged import would do, with the counts of its last comparison. There are no
-// counts before it was compared, and nothing at all once it was applied. A limit below 1 or over 1,000 means 1,000.
-func (s *Store) PreviewPass(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (Preview, error) {
-	p, err := s.previewPass(ctx, tenant, dir, clean(after), pageSize(limit))
-	return p, classify(ctx, "preview an import", err)
+// ListProblems returns a page of listed entries that have a problem, of a directory or of all. after is the next of the page before;
+// next is empty on the last page. A limit below 1 or over 1,000 means 1,000.
+func (s *Store) ListProblems(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (page []backup.DirectoryEntry, next string, err error) {
+	known, next, err := s.pageOfEntries(ctx, tenant, dir, after, limit, ` AND e.present AND e.problem <> ''`)
+	for _, k := range known {
+		page = append(page, k.Entry)
+	}
+	return page, next, err
 }
 
-func (s *Store) previewPass(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (p Preview, err error) {
-	// One transaction, so that an import that is applied meanwhile does not look like everybody leaving.
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return p, err
-	}
-	defer tx.Rollback()
-	var counts string
-	err = tx.QueryRowContext(ctx, `SELECT counts FROM import_pass WHERE tenant = $1 AND directory = $2 AND applied <> pass`, tenant, dir).Scan(&counts)
-	if errors.Is(err, sql.ErrNoRows) || (err == nil && counts == "") {
-		return p, nil
-	}
-	if err != nil {
-		return p, err
-	}
-	if err := json.Unmarshal([]byte(counts), &p.Counts); err != nil {
-		return p, err
-	}
-	rows, err := list(ctx, tx, scanDifference, differences, tenant, dir, after, limit+1)
-	if err != nil {
-		return p, err
-	}
-	var more bool
-	if p.Differences, more = cut(rows, limit); more {
-		p.Next = p.Differences[limit-1].Entry.ID
-	}
-	for i := range p.Differences {
-		p.Differences[i].Entry.ID = shownID(p.Differences[i].Entry.ID)
-	}
-	return p, nil
+// ListEntries returns a page of what a directory, or all of them, said last; of those who are gone as long as they are behind an account.
+func (s *Store) ListEntries(ctx context.Context, tenant string, dir backup.DirectoryName, after string, limit int) (page []backup.KnownEntry, next string, err error) {
+	return s.pageOfEntries(ctx, tenant, dir, after, limit, "")
 }
 
-// differences lists what a staged listing would do, after entry id $3, at most $4.
-var differences = `SELECT kind, entry_id, ` + entryColumns + ` FROM (
-		SELECT CASE
-			WHEN s.problem <> '' THEN 'problem'
-			WHEN s.disabled AND (a.id IS NULL OR a.state = 'active') THEN 'disabled'
-			WHEN NOT s.disabled AND a.state = 'preserved' THEN 'returned'
-			WHEN e.entry_id IS NULL THEN 'added'
-			WHEN ` + differs + ` THEN 'changed'
-			ELSE '' END AS kind, s.entry_id, ` + prefixed("s", entryColumns) + `
-		FROM ` + withKnown + ` WHERE ` + isStaged + ` AND s.entry_id > $3
-		UNION ALL
-		SELECT 'vanished', e.entry_id, ` + prefixed("e", entryColumns) + `
-		FROM account a JOIN directory_entry e ON e.tenant = a.tenant AND e.directory = a.directory AND e.entry_id = a.entry_id
-		WHERE ` + notListed("a") + ` AND a.state = 'active' AND a.entry_id > $3) AS d
-	WHERE kind <> '' ORDER BY entry_id LIMIT $4`
+// FindEntries finds entries by id, mail, alias, UPN or DN, whether they are behind an account or not.
+func (s *Store) FindEntries(ctx context.Context, tenant, ref string, limit int) ([]backup.KnownEntry, error) {
+	ref = strings.TrimSpace(clean(ref))
+	found, err := list(ctx, s.read, scanKnownEntry, selectEntries+` WHERE e.tenant = $1 AND (e.directory, e.entry_id) IN (
+			SELECT directory, entry_id FROM directory_entry WHERE tenant = $1 AND (entry_id = $2 OR dn = $2)
+			UNION SELECT directory, entry_id FROM directory_entry WHERE tenant = $1 AND mail_key = $3
+			UNION SELECT directory, entry_id FROM directory_entry WHERE tenant = $1 AND upn_key = $3 AND upn_key <> ''
+			UNION SELECT directory, entry_id FROM entry_alias WHERE tenant = $1 AND alias_key = $3)
+		ORDER BY e.directory, e.entry_id LIMIT $4`, tenant, ref, strings.ToLower(ref), pageSize(limit))
+	for i := range found {
+		found[i].Entry.ID = shownID(found[i].Entry.ID)
+	}
+	return found, classify(ctx, "find entries", err)
+}
 
 // shownID hides the id that an entry without one was given.
 func shownID(id string) string {
@@ -104,15 +119,4 @@ func shownID(id string) string {
 		return ""
 	}
 	return id
-}
-
-func scanEntry(r row) (e backup.DirectoryEntry, err error) {
-	err = r.Scan(&e.ID, &e.DN, &e.Mail, &e.UPN, &e.DisplayName, &e.EmployeeID, &e.Department, &e.Disabled, &e.Problem)
-	return e, err
-}
-
-func scanDifference(r row) (d Difference, err error) {
-	e := &d.Entry
-	err = r.Scan(&d.Kind, &e.ID, &e.DN, &e.Mail, &e.UPN, &e.DisplayName, &e.EmployeeID, &e.Department, &e.Disabled, &e.Problem)
-	return d, err
 }

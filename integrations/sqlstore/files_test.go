@@ -22,32 +22,30 @@ func ignoreDone(err error) error {
 }
 
 func TestStoreOfANewerHoldfastIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "holdfast.db")
-	s := openAt(t, path)
+	dsn := newDSN(t)
+	s := openDSN(t, dsn)
 	_, err := s.write.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (7000, TRUE)`)
 	must(t, err)
-	_, err = Open(t.Context(), "sqlite://"+path)
+	_, err = Open(t.Context(), dsn)
 	wantCode(t, err, backup.CodeBadConfig)
 	t.Log(err)
 }
 
 // A full disk must say so, change nothing, and be over when there is room again.
 func TestFullDisk(t *testing.T) {
-	i := newImporter(t, newStore(t))
+	i := newImporter(t, openAt(t, filepath.Join(t.TempDir(), "holdfast.db")))
 	i.run(people(t, "e1 anna", "e2 bela"))
 	limit(t, i.store, `(SELECT page_count FROM pragma_page_count()) + 20`)
 
 	i.stage()
 	var err error
 	for n := 0; err == nil && n < 100; n++ {
-		err = i.store.stagePage(t.Context(), acme, i.dir, i.name(), crowd(n*100, 100))
+		err = i.store.StagePage(t.Context(), i.current(), backup.EntryPage{Entries: crowd(n*100, 100)})
 	}
 	wantCode(t, err, backup.CodeDiskFull)
 	if e := backup.AsError(err); e.Retryable || e.Fault != backup.FaultOurs || e.Hint == "" {
 		t.Errorf("the error is %+v", e)
 	}
-	_, err = i.store.applyPass(t.Context(), acme, i.dir, i.name(), noon)
-	wantCode(t, err, backup.CodeDiskFull)
 	if have := i.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
 		t.Errorf("accounts are %q", have)
 	}
@@ -68,7 +66,8 @@ func limit(t *testing.T, s *Store, pages string) {
 }
 
 func TestBusyStoreIsOursAndPasses(t *testing.T) {
-	a, b := twoStores(t)
+	path := filepath.Join(t.TempDir(), "holdfast.db")
+	a, b := openAt(t, path), openAt(t, path)
 	_, err := b.write.ExecContext(t.Context(), `PRAGMA busy_timeout = 20`)
 	must(t, err)
 	tx, err := a.write.BeginTx(t.Context(), nil)

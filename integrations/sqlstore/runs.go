@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
@@ -23,7 +24,7 @@ func countValues(c backup.Counts) []any {
 	return []any{c.Listed, c.Stored, c.Unchanged, c.Skipped, c.Gone, c.Dropped, c.Bytes, c.APICalls, c.Resyncs, c.Items}
 }
 
-// StartRun makes the run and an open part for every active account and service. The accounts, in order of mail, are cut
+// StartRun makes the run and an open part for every active account and service of its profile. The accounts, in order of mail, are cut
 // into shards of at most shardSize. Called again with the same runID it returns what it made.
 func (s *Store) StartRun(ctx context.Context, r backup.Run, plan backup.ServicePlan, shardSize int) (run backup.Run, shards int, err error) {
 	if shardSize < 1 {
@@ -35,7 +36,7 @@ func (s *Store) StartRun(ctx context.Context, r backup.Run, plan backup.ServiceP
 		}
 		err := tx.QueryRowContext(ctx, `SELECT number, shards FROM run WHERE tenant = $1 AND run_id = $2`, r.Tenant, r.RunID).Scan(&r.Number, &shards)
 		if errors.Is(err, sql.ErrNoRows) {
-			r.Number, shards, err = makeRun(ctx, tx, r, plan.Default, shardSize)
+			r.Number, shards, err = s.makeRun(ctx, tx, r, plan, shardSize)
 		}
 		if err != nil {
 			return err
@@ -46,7 +47,7 @@ func (s *Store) StartRun(ctx context.Context, r backup.Run, plan backup.ServiceP
 	return run, shards, err
 }
 
-func makeRun(ctx context.Context, tx *sql.Tx, r backup.Run, services []backup.Service, shardSize int) (number int64, shards int, err error) {
+func (s *Store) makeRun(ctx context.Context, tx *sql.Tx, r backup.Run, plan backup.ServicePlan, shardSize int) (number int64, shards int, err error) {
 	if number, err = takeNumber(ctx, tx, r.Tenant, "run"); err != nil {
 		return 0, 0, err
 	}
@@ -57,20 +58,43 @@ func makeRun(ctx context.Context, tx *sql.Tx, r backup.Run, services []backup.Se
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, service := range slices.Compact(slices.Sorted(slices.Values(services))) {
-		_, err := tx.ExecContext(ctx, `INSERT INTO run_part (tenant, number, account, service, position, shard, state)
-			SELECT tenant, CAST($2 AS BIGINT), id, CAST($3 AS TEXT), place, place / CAST($4 AS BIGINT), 'open' FROM (
-				SELECT tenant, id, ROW_NUMBER() OVER (ORDER BY mail_key, id) - 1 AS place FROM account WHERE tenant = $1 AND state = 'active') AS a`,
-			r.Tenant, number, service, shardSize)
-		if err != nil {
-			return 0, 0, err
-		}
+	if err := s.insertRows(ctx, tx, "run_plan", `tenant, number, profile, service`, planRows(r.Tenant, number, plan), `ON CONFLICT DO NOTHING`); err != nil {
+		return 0, 0, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO run_part (tenant, number, account, service, position, shard, state)
+		SELECT a.tenant, CAST($2 AS BIGINT), a.id, p.service, a.place, a.place / CAST($3 AS BIGINT), 'open' FROM (
+			SELECT c.tenant, c.id, c.plan, ROW_NUMBER() OVER (ORDER BY c.mail_key, c.id) - 1 AS place FROM (
+				SELECT a.tenant, a.id, a.mail_key, CASE WHEN EXISTS (SELECT 1 FROM run_plan p WHERE p.tenant = $1 AND p.number = $2 AND p.profile = a.profile)
+					THEN a.profile ELSE '' END AS plan FROM account a WHERE a.tenant = $1 AND a.state = 'active') AS c
+			WHERE EXISTS (SELECT 1 FROM run_plan p WHERE p.tenant = $1 AND p.number = $2 AND p.profile = c.plan AND p.service <> '')) AS a
+		JOIN run_plan p ON p.tenant = $1 AND p.number = $2 AND p.profile = a.plan AND p.service <> ''`, r.Tenant, number, shardSize)
+	if err != nil {
+		return 0, 0, err
 	}
 	err = tx.QueryRowContext(ctx, `UPDATE run SET
 			parts = (SELECT COUNT(*) FROM run_part p WHERE p.tenant = $1 AND p.number = $2),
 			shards = (SELECT COALESCE(MAX(p.shard) + 1, 0) FROM run_part p WHERE p.tenant = $1 AND p.number = $2)
 		WHERE tenant = $1 AND number = $2 RETURNING shards`, r.Tenant, number).Scan(&shards)
 	return number, shards, err
+}
+
+// planRows are the services of each profile; a profile without any has a row that says so, because it is not everybody else's.
+func planRows(tenant string, number int64, plan backup.ServicePlan) (rows [][]any) {
+	add := func(profile string, services []backup.Service) {
+		for _, service := range slices.Compact(slices.Sorted(slices.Values(services))) {
+			rows = append(rows, []any{tenant, number, profile, string(service)})
+		}
+		if len(services) == 0 {
+			rows = append(rows, []any{tenant, number, profile, ""})
+		}
+	}
+	add("", plan.Default)
+	for _, profile := range slices.Sorted(maps.Keys(plan.ByProfile)) {
+		if profile != "" {
+			add(profile, plan.ByProfile[profile])
+		}
+	}
+	return rows
 }
 
 // OpenParts lists the parts of a shard (from 0) that are still open, in order of mail and service. The accounts are as they are
@@ -184,8 +208,8 @@ func scanRun(r row) (v backup.Run, err error) {
 func scanPart(r row) (p backup.RunPart, err error) {
 	a := &p.Account
 	var skips string
-	err = r.Scan(append([]any{&a.ID, &a.Tenant, &a.Mail, &a.UPN, &a.DisplayName, &a.State, &a.Reason, moment{&a.Since}, &a.EntryID,
-		&p.Service, &p.State, &p.Code, &p.Detail, &p.Snapshot, &skips}, countFields(&p.Counts)...)...)
+	err = r.Scan(append(append(accountFields(a),
+		&p.Service, &p.State, &p.Code, &p.Detail, &p.Snapshot, &skips), countFields(&p.Counts)...)...)
 	if err == nil && skips != "" {
 		err = json.Unmarshal([]byte(skips), &p.Skips)
 	}

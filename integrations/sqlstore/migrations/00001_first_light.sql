@@ -132,74 +132,242 @@ CREATE TABLE receipt_log (
     tree   BYTEA
 );
 
--- Each directory has one staged listing at most; which one that is, and which one was applied last, stands here.
+-- Each directory has one pass at most that is staged; which one that is, how far its read came, and what was applied last stands here.
 CREATE TABLE import_pass (
-    tenant     TEXT   NOT NULL,
-    directory  TEXT   NOT NULL,
-    pass       TEXT   NOT NULL,
-    counts     TEXT   NOT NULL, -- JSON of backup.ImportCounts once compared
-    applied    TEXT   NOT NULL, -- the pass that was applied last
-    applied_at BIGINT NOT NULL,
+    tenant      TEXT    NOT NULL,
+    directory   TEXT    NOT NULL,
+    pass        TEXT    NOT NULL,
+    report      BIGINT  NOT NULL, -- its number
+    open        BOOLEAN NOT NULL, -- neither applied nor ended
+    known       BOOLEAN NOT NULL, -- the directory had entries when it began
+    since       TEXT    NOT NULL, -- the cursor that the read began from
+    resume      TEXT    NOT NULL, -- of the last page that was staged
+    pages       BIGINT  NOT NULL,
+    resumed     BIGINT  NOT NULL,
+    complete    BOOLEAN NOT NULL, -- the read ended
+    mode        TEXT    NOT NULL,
+    next_cursor TEXT    NOT NULL,
+    cursor      TEXT    NOT NULL, -- of the pass that was applied last
+    applied     TEXT    NOT NULL, -- which one that was; empty: none was ever
+    behind      BIGINT  NOT NULL, -- how many active accounts the directory stands behind
     PRIMARY KEY (tenant, directory)
 );
 
+CREATE TABLE import_report (
+    tenant    TEXT    NOT NULL,
+    number    BIGINT  NOT NULL,
+    directory TEXT    NOT NULL,
+    outcome   TEXT    NOT NULL,
+    body      TEXT    NOT NULL, -- JSON of backup.ImportReport
+    derived   BOOLEAN NOT NULL, -- its plain additions are so many that they have no rows in import_change
+    PRIMARY KEY (tenant, number)
+);
+CREATE INDEX import_report_directory ON import_report (tenant, directory, number);
+
+CREATE TABLE import_change (
+    tenant TEXT   NOT NULL,
+    number BIGINT NOT NULL,
+    place  BIGINT NOT NULL,
+    body   TEXT   NOT NULL, -- JSON of backup.ImportChange
+    PRIMARY KEY (tenant, number, place)
+);
+
+-- What a read has said so far. Kinds: new and changed entries come with all that is known of them; the same, back (as it was, after it
+-- had been gone) and gone are narrow. Of those that are the same, disabled and own are what is known (the problem that was found).
 CREATE TABLE staged_entry (
     tenant       TEXT    NOT NULL,
     directory    TEXT    NOT NULL,
     entry_id     TEXT    NOT NULL,
-    dn           TEXT    NOT NULL,
-    mail         TEXT    NOT NULL,
-    upn          TEXT    NOT NULL,
-    display_name TEXT    NOT NULL,
-    employee_id  TEXT    NOT NULL,
-    department   TEXT    NOT NULL,
+    kind         TEXT    NOT NULL,
     disabled     BOOLEAN NOT NULL,
-    problem      TEXT    NOT NULL,
-    mail_key     TEXT    NOT NULL, -- the address in lower case: mail, else UPN
-    upn_key      TEXT    NOT NULL, -- the UPN in lower case
-    account_id   TEXT    NOT NULL, -- of the account, should the entry become one
+    own          TEXT    NOT NULL, -- the problem that the entry has by itself
+    hash         TEXT    NOT NULL DEFAULT '', -- of all that the directory says of it
+    dn           TEXT    NOT NULL DEFAULT '',
+    mail         TEXT    NOT NULL DEFAULT '',
+    upn          TEXT    NOT NULL DEFAULT '',
+    display_name TEXT    NOT NULL DEFAULT '',
+    employee_id  TEXT    NOT NULL DEFAULT '',
+    department   TEXT    NOT NULL DEFAULT '',
+    entry_kind   TEXT    NOT NULL DEFAULT '',
+    more         TEXT    NOT NULL DEFAULT '', -- JSON: aliases, groups, attributes; mostly empty
+    profile      TEXT    NOT NULL DEFAULT '',
+    mail_key     TEXT    NOT NULL DEFAULT '', -- the address in lower case: mail, else UPN
+    upn_key      TEXT    NOT NULL DEFAULT '', -- the UPN in lower case, if it is not mail_key
+    employee_key TEXT    NOT NULL DEFAULT '', -- the employee's number in lower case
+    account_id   TEXT    NOT NULL DEFAULT '', -- of the account that the entry makes, if it makes one
     PRIMARY KEY (tenant, directory, entry_id)
 );
-CREATE INDEX staged_entry_mail ON staged_entry (tenant, directory, mail_key);
 
--- What the directory said last. An entry that vanished stays as long as it has an account; it is not present then.
+CREATE TABLE staged_alias (
+    tenant    TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    entry_id  TEXT NOT NULL,
+    alias_key TEXT NOT NULL, -- in lower case
+    hash      TEXT NOT NULL, -- of the version of the entry that has it
+    PRIMARY KEY (tenant, directory, entry_id, alias_key)
+);
+
+-- What the directory said last. An entry that vanished stays as long as it is behind an account; it is not present then.
 CREATE TABLE directory_entry (
     tenant       TEXT    NOT NULL,
     directory    TEXT    NOT NULL,
     entry_id     TEXT    NOT NULL,
+    disabled     BOOLEAN NOT NULL,
+    own          TEXT    NOT NULL,
+    hash         TEXT    NOT NULL,
     dn           TEXT    NOT NULL,
     mail         TEXT    NOT NULL,
     upn          TEXT    NOT NULL,
     display_name TEXT    NOT NULL,
     employee_id  TEXT    NOT NULL,
     department   TEXT    NOT NULL,
-    disabled     BOOLEAN NOT NULL,
-    problem      TEXT    NOT NULL,
+    entry_kind   TEXT    NOT NULL,
+    more         TEXT    NOT NULL,
+    profile      TEXT    NOT NULL,
+    mail_key     TEXT    NOT NULL,
+    upn_key      TEXT    NOT NULL,
+    employee_key TEXT    NOT NULL,
+    problem      TEXT    NOT NULL, -- why it changes no account: its own, or one found by looking at others
+    since        BIGINT  NOT NULL, -- when the problem began
     present      BOOLEAN NOT NULL,
+    account_id   TEXT    NOT NULL, -- of the account that it is behind, or empty
+    joined       TEXT    NOT NULL, -- how it came to the account: first, a PersonField, or decision
+    backs        BOOLEAN NOT NULL, -- the account counts it as one who is there
+    held         TEXT    NOT NULL, -- JSON of what the account still goes by while the entry has a problem; empty: of what it says
+    held_key     TEXT    NOT NULL, -- the address under which the account goes by it
+    held_active  BOOLEAN NOT NULL, -- by which it is present and not disabled
     PRIMARY KEY (tenant, directory, entry_id)
 );
+CREATE INDEX directory_entry_mail ON directory_entry (tenant, mail_key);
+CREATE INDEX directory_entry_upn ON directory_entry (tenant, upn_key) WHERE upn_key <> '';
+CREATE INDEX directory_entry_employee ON directory_entry (tenant, employee_key) WHERE employee_key <> '';
+CREATE INDEX directory_entry_account ON directory_entry (tenant, account_id) WHERE account_id <> '';
 CREATE INDEX directory_entry_problem ON directory_entry (tenant, directory, entry_id) WHERE problem <> '';
 CREATE INDEX directory_entry_absent ON directory_entry (tenant, directory, entry_id) WHERE NOT present;
+
+CREATE TABLE entry_alias (
+    tenant    TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    entry_id  TEXT NOT NULL,
+    alias_key TEXT NOT NULL,
+    PRIMARY KEY (tenant, directory, entry_id, alias_key)
+);
+CREATE INDEX entry_alias_key ON entry_alias (tenant, alias_key);
+
+-- The entries of a directory that a pass has to look at one by one: those that changed or are gone, and those that may be touched by it.
+-- It is worked out anew by every comparison and application.
+CREATE TABLE import_touched (
+    tenant       TEXT    NOT NULL,
+    directory    TEXT    NOT NULL,
+    entry_id     TEXT    NOT NULL,
+    staged       BOOLEAN NOT NULL, -- what it says is in staged_entry, else in directory_entry
+    listed       BOOLEAN NOT NULL,
+    present      BOOLEAN NOT NULL, -- after the pass
+    own          TEXT    NOT NULL,
+    mail_key     TEXT    NOT NULL,
+    upn_key      TEXT    NOT NULL,
+    employee_key TEXT    NOT NULL,
+    has_mail     BOOLEAN NOT NULL, -- mail_key is a mail
+    has_upn      BOOLEAN NOT NULL,
+    was          TEXT    NOT NULL, -- the problem before
+    old_account  TEXT    NOT NULL,
+    own_account  TEXT    NOT NULL, -- the account it would make
+    held_key     TEXT    NOT NULL,
+    held_active  BOOLEAN NOT NULL,
+    status       TEXT    NOT NULL, -- the problem after
+    account      TEXT    NOT NULL, -- after
+    joined       TEXT    NOT NULL,
+    PRIMARY KEY (tenant, directory, entry_id)
+);
+CREATE INDEX import_touched_account ON import_touched (tenant, directory, account);
+
+-- The accounts behind which a touched entry is, or was.
+CREATE TABLE import_account (
+    tenant    TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    account   TEXT NOT NULL,
+    PRIMARY KEY (tenant, directory, account)
+);
+
+-- The accounts that a touched entry without one fits.
+CREATE TABLE import_candidate (
+    tenant    TEXT    NOT NULL,
+    directory TEXT    NOT NULL,
+    entry_id  TEXT    NOT NULL,
+    account   TEXT    NOT NULL,
+    field     TEXT    NOT NULL, -- by which it was found first
+    PRIMARY KEY (tenant, directory, entry_id, account)
+);
+CREATE INDEX import_candidate_account ON import_candidate (tenant, directory, account);
+
+-- The candidates of the entries that are in conflict, as the last import found them.
+CREATE TABLE merge_candidate (
+    tenant    TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    entry_id  TEXT NOT NULL,
+    account   TEXT NOT NULL,
+    field     TEXT NOT NULL,
+    PRIMARY KEY (tenant, directory, entry_id, account)
+);
+
+CREATE TABLE merge_decision (
+    tenant    TEXT   NOT NULL,
+    directory TEXT   NOT NULL,
+    entry_id  TEXT   NOT NULL,
+    verdict   TEXT   NOT NULL,
+    account   TEXT   NOT NULL,
+    decided_by TEXT  NOT NULL,
+    reason    TEXT   NOT NULL,
+    at        BIGINT NOT NULL,
+    PRIMARY KEY (tenant, directory, entry_id)
+);
 
 -- Mail is not unique: a preserved person's address may be given to a new one.
 CREATE TABLE account (
     tenant       TEXT   NOT NULL,
     id           TEXT   NOT NULL,
-    directory    TEXT   NOT NULL,
+    directory    TEXT   NOT NULL, -- directory and entry_id: the entry of the highest precedence
     entry_id     TEXT   NOT NULL,
     mail         TEXT   NOT NULL,
     upn          TEXT   NOT NULL,
     display_name TEXT   NOT NULL,
+    employee_id  TEXT   NOT NULL,
+    department   TEXT   NOT NULL,
+    kind         TEXT   NOT NULL,
+    profile      TEXT   NOT NULL,
     mail_key     TEXT   NOT NULL,
-    upn_key      TEXT   NOT NULL,
+    upn_key      TEXT   NOT NULL, -- if it is not mail_key
     state        TEXT   NOT NULL,
     reason       TEXT   NOT NULL,
     since        BIGINT NOT NULL,
-    PRIMARY KEY (tenant, id),
-    UNIQUE (tenant, directory, entry_id)
+    provenance   TEXT   NOT NULL, -- JSON: the directory of each field; empty: all are of directory
+    added_report BIGINT NOT NULL, -- the import that made it
+    added        BIGINT NOT NULL, -- when that was
+    PRIMARY KEY (tenant, id)
 );
 CREATE INDEX account_mail ON account (tenant, mail_key, id);
-CREATE INDEX account_upn ON account (tenant, upn_key);
+CREATE INDEX account_upn ON account (tenant, upn_key) WHERE upn_key <> '';
+CREATE INDEX account_leaver ON account (tenant, state, id) WHERE state <> 'active';
+
+-- The audit trail. That a plain addition was added stands in account only.
+CREATE TABLE account_event (
+    tenant  TEXT   NOT NULL,
+    account TEXT   NOT NULL,
+    at      BIGINT NOT NULL,
+    report  BIGINT NOT NULL, -- 0: no import did it
+    kind    TEXT   NOT NULL,
+    body    TEXT   NOT NULL, -- JSON of backup.AccountEvent
+    PRIMARY KEY (tenant, account, at, report, kind)
+);
+
+-- Which services a run backs up for the people of a profile; the empty profile is everybody else's, and an empty service is none.
+CREATE TABLE run_plan (
+    tenant  TEXT   NOT NULL,
+    number  BIGINT NOT NULL,
+    profile TEXT   NOT NULL,
+    service TEXT   NOT NULL,
+    PRIMARY KEY (tenant, number, profile, service)
+);
 
 CREATE TABLE run (
     tenant      TEXT   NOT NULL,
