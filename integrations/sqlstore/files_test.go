@@ -22,11 +22,11 @@ func ignoreDone(err error) error {
 }
 
 func TestStoreOfANewerHoldfastIsRefused(t *testing.T) {
-	dsn := newDSN(t)
-	s := openDSN(t, dsn)
+	path := filepath.Join(t.TempDir(), "holdfast.db")
+	s := openAt(t, path)
 	_, err := s.write.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (7000, TRUE)`)
 	must(t, err)
-	_, err = Open(t.Context(), dsn)
+	_, err = Open(t.Context(), "sqlite://"+path)
 	wantCode(t, err, backup.CodeBadConfig)
 	t.Log(err)
 }
