@@ -115,10 +115,20 @@ func TestKillDev(t *testing.T) {
 	})
 }
 
-// A worker that is killed in the middle of an import leaves no half of it.
+// people is how many the killed import reads; HOLDFAST_PEOPLE says otherwise.
+func people(t testing.TB) int {
+	n, err := strconv.Atoi(os.Getenv("HOLDFAST_PEOPLE"))
+	if err != nil {
+		return 3000
+	}
+	return n
+}
+
+// A worker that is killed in the middle of an import leaves no half of it. The moments are drawn from the span that the import takes: a second
+// and a half, and a twentieth of a second more for each further thousand people.
 func TestKillWorkerDuringImport(t *testing.T) {
-	repeat(t, 1500*time.Millisecond, func(t *testing.T, after time.Duration) {
-		const many = 3000
+	many := people(t)
+	repeat(t, 1500*time.Millisecond+time.Duration(max(0, many-3000)/1000)*500*time.Millisecond/10, func(t *testing.T, after time.Duration) {
 		c := outside(t, stage.Options{People: 25, Messages: 1, Files: 1})
 		victim, err := c.StartWorker("victim")
 		started(t, victim, err)

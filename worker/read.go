@@ -32,7 +32,8 @@ type query func(ctx context.Context, r *http.Request) (any, error)
 
 func (s *reader) routes(mux *http.ServeMux) {
 	for path, q := range map[string]query{
-		readapi.TenantPath: s.tenant, readapi.UsersPath: s.users, readapi.ProblemsPath: s.problems, readapi.PreviewPath: s.preview,
+		readapi.TenantPath: s.tenant, readapi.UsersPath: s.users, readapi.ProblemsPath: s.problems, readapi.UserPath: s.user, readapi.EntriesPath: s.entries,
+		readapi.ConflictsPath: s.conflicts, readapi.ImportsPath: s.imports, readapi.ImportPath: s.importReport, readapi.ChangesPath: s.changes,
 		readapi.RunsPath: s.runs, readapi.RunPath: s.run, readapi.AlertsPath: s.alerts, readapi.KeyPath: s.key, readapi.ReceiptsPath: s.receipts, readapi.IdentityPath: s.workerIdentity,
 	} {
 		mux.Handle("GET "+path, s.authenticated(q))
@@ -116,39 +117,6 @@ func (s *reader) users(ctx context.Context, r *http.Request) (any, error) {
 	return readapi.UserPage{Accounts: page, Next: next}, err
 }
 
-func (s *reader) problems(ctx context.Context, r *http.Request) (any, error) {
-	limit, err := limitOf(r)
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.store.Tenant(ctx, r.PathValue("tenant"))
-	if err != nil {
-		return nil, err
-	}
-	page, next, err := s.store.ListProblems(ctx, t.ID, firstDirectory(t), r.URL.Query().Get("after"), limit)
-	return readapi.ProblemPage{Entries: page, Next: next}, err
-}
-
-func (s *reader) preview(ctx context.Context, r *http.Request) (any, error) {
-	limit, err := limitOf(r)
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.store.Tenant(ctx, r.PathValue("tenant"))
-	if err != nil {
-		return nil, err
-	}
-	p, err := s.store.PreviewPass(ctx, t.ID, firstDirectory(t), r.URL.Query().Get("after"), limit)
-	if err != nil {
-		return nil, err
-	}
-	page := readapi.PreviewPage{Counts: p.Counts, Next: p.Next, Entries: make([]readapi.PreviewEntry, len(p.Differences))}
-	for i, d := range p.Differences {
-		page.Entries[i] = readapi.PreviewEntry{Difference: readapi.Difference(d.Kind), Entry: d.Entry}
-	}
-	return page, nil
-}
-
 func (s *reader) runs(ctx context.Context, r *http.Request) (any, error) {
 	limit, err := limitOf(r)
 	if err != nil {
@@ -159,9 +127,9 @@ func (s *reader) runs(ctx context.Context, r *http.Request) (any, error) {
 }
 
 func (s *reader) run(ctx context.Context, r *http.Request) (any, error) {
-	number, err := strconv.ParseInt(r.PathValue("number"), 10, 64)
-	if err != nil || number < 1 {
-		return nil, badQuery("a run's number is a number from 1")
+	number, err := numberOf(r)
+	if err != nil {
+		return nil, err
 	}
 	run, parts, err := s.store.Run(ctx, r.PathValue("tenant"), number, partsLimit)
 	return readapi.RunReport{Run: run, Parts: parts}, err
@@ -223,14 +191,6 @@ func (s *reader) workerIdentity(context.Context, *http.Request) (any, error) {
 		return nil, &backup.Error{Code: backup.CodeNotFound, Fault: backup.FaultCustomer, Message: "this gateway does not know the workers' identity", Hint: "on a worker's machine, holdfastd identity prints it; give it here (holdfast connector enroll ... --worker ed25519:...)"}
 	}
 	return readapi.WorkerIdentity{Identity: s.identity.Public()}, nil
-}
-
-// firstDirectory is the one of the highest precedence.
-func firstDirectory(t backup.Tenant) backup.DirectoryName {
-	if len(t.Directories) == 0 {
-		return ""
-	}
-	return t.Directories[0].Name
 }
 
 // limitOf reads ?limit=, at most pageLimit.
