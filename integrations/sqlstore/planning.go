@@ -94,12 +94,11 @@ const (
 	// either: two active accounts of one mailbox would back it up twice, once under a wrong name. Whoever thereby becomes a
 	// duplicate leaves his account as it is in turn, so this follows the chain to its end. The CROSS JOIN keeps SQLite from looking at
 	// all entries for each address (https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join).
-	markHeld = `WITH RECURSIVE claim AS (SELECT t.entry_id, t.mail_key, t.held_key, t.held_active FROM import_touched t
-				WHERE ` + isTouched + ` AND t.present AND t.status = ''),
-			held (mail_key) AS (
+	markHeld = `WITH RECURSIVE held (mail_key) AS (
 				SELECT t.held_key FROM import_touched t WHERE ` + isTouched + ` AND t.present AND t.status NOT IN ('', 'ignored') AND t.held_active
 				UNION
-				SELECT claim.held_key FROM held CROSS JOIN claim WHERE claim.mail_key = held.mail_key AND claim.held_active AND claim.held_key <> claim.mail_key)
+				SELECT t.held_key FROM held CROSS JOIN import_touched t WHERE ` + isTouched + ` AND t.mail_key = held.mail_key
+					AND t.present AND t.status = '' AND t.held_active AND t.held_key <> t.mail_key)
 		UPDATE import_touched AS t SET status = 'duplicate_mail' WHERE ` + isTouched + ` AND t.present AND t.status = ''
 			AND NOT (t.held_active AND t.held_key = t.mail_key) AND t.mail_key IN (SELECT mail_key FROM held)`
 	forgetAccounts = `UPDATE import_touched AS t SET account = '' WHERE ` + isTouched + ` AND t.status = 'ignored'`

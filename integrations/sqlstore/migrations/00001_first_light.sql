@@ -279,6 +279,7 @@ CREATE TABLE import_touched (
     joined       TEXT    NOT NULL,
     PRIMARY KEY (tenant, directory, entry_id)
 );
+CREATE INDEX import_touched_mail ON import_touched (tenant, directory, mail_key);
 CREATE INDEX import_touched_account ON import_touched (tenant, directory, account);
 
 -- The accounts behind which a touched entry is, or was.
