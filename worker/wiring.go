@@ -84,6 +84,8 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 		&activities.Provisioning{Tenants: p.store, History: p.store, Keys: keys, Repositories: repositories},
 		&activities.Probing{Tenants: p.store, Apps: apps, Directories: directories, Keys: keys, Repositories: repositories},
 		&activities.Importing{Tenants: p.store, People: p.store, Directories: directories},
+		&activities.Settling{Conflicts: p.store, Scheduler: p.temporal},
+		&activities.Leaving{Tenants: p.store, Leavers: p.store},
 		&activities.BackingUp{Tenants: p.store, Runs: p.store, Apps: apps, Keys: keys, Repositories: repositories},
 		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: reading, Destinations: folders{}},
 		&activities.KeyKeeping{Tenants: p.store, Keys: keys, Connectors: p.store, Repositories: repositories},
