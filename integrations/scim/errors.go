@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -52,7 +53,8 @@ func notMutable(format string, args ...any) *refusal {
 
 // refusalOf makes an answer of an error. What is not for the peer stays out of it; the handler logs it.
 func refusalOf(err error) *refusal {
-	if r, ok := err.(*refusal); ok {
+	var r *refusal
+	if errors.As(err, &r) { // a store wraps what a change refused
 		return r
 	}
 	e := backup.AsError(err)

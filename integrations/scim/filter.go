@@ -85,6 +85,12 @@ func (t *resourceType) attributeOf(p filter.AttributePath) (attribute, error) {
 			return a, nil
 		}
 	}
+	// Entra asks for the manager by its bare name.
+	for _, s := range t.extensions {
+		if a, ok := t.find(s.ID, p.AttributeName, p.SubAttributeName()); ok && p.URIPrefix == nil {
+			return a, nil
+		}
+	}
 	return attribute{}, badFilter("A %s has no attribute %q. Use the names of /Schemas.", t.name, excerpt(p.String()))
 }
 
