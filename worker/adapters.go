@@ -9,6 +9,8 @@ import (
 	"github.com/holdfast-backup/holdfast/integrations/kopia"
 	"github.com/holdfast-backup/holdfast/integrations/ldap"
 	"github.com/holdfast-backup/holdfast/integrations/microsoft365"
+	"github.com/holdfast-backup/holdfast/integrations/scim"
+	"github.com/holdfast-backup/holdfast/integrations/sqlstore"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
@@ -19,6 +21,7 @@ import (
 type directories struct {
 	ldap  *ldap.Adapter
 	entra *entra.Adapter
+	scim  *sqlstore.SCIM
 }
 
 func (d directories) OpenDirectory(ctx context.Context, t backup.Tenant, c backup.DirectoryConfig) (activities.Directory, error) {
@@ -35,6 +38,12 @@ func (d directories) OpenDirectory(ctx context.Context, t backup.Tenant, c backu
 			return nil, err
 		}
 		return dir, nil
+	case backup.SCIM:
+		config := backup.SCIMConfig{}
+		if c.SCIM != nil {
+			config = *c.SCIM
+		}
+		return scim.OpenDirectory(d.scim, backup.SCIMScope{Tenant: t.ID, Directory: c.Name}, config, t), nil
 	}
 	return nil, notOffered("the directory " + string(c.Kind))
 }

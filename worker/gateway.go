@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/holdfast-backup/holdfast/integrations/connector"
+	"github.com/holdfast-backup/holdfast/integrations/scim"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/orchestrator"
 )
@@ -69,6 +70,7 @@ func runGateway(ctx context.Context, s settings) error {
 type gateway struct {
 	parts     *parts
 	connector *connector.Gateway
+	pushes    *pushSignals
 	listener  net.Listener
 	server    *http.Server
 	token     string
@@ -90,7 +92,11 @@ func (p *parts) newGateway(codec converter.PayloadCodec) (*gateway, error) {
 	}
 	g := &gateway{parts: p, token: token, listener: listener}
 	g.connector = connector.NewGateway(p.store, presence{p.temporal}, connector.GatewayOptions{Log: p.log.Named("gateway")})
+	g.pushes = newPushSignals(p.temporal.PushedPeople, p.log.Named("scim"), pushQuiet, pushLatest)
+	pushed := scim.NewHandler(p.store.SCIM(), g.pushes.pushed, scim.Options{})
 	mux := http.NewServeMux()
+	mux.Handle(scim.BasePath, pushed)
+	mux.Handle(scim.BasePath+"/", pushed)
 	mux.Handle(connector.PathPrefix, g.connector)
 	(&reader{store: p.store, identity: p.identity, token: token}).routes(mux)
 	people := newSessions(token)
@@ -129,6 +135,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), gatewayDrain)
 	defer cancel()
 	err := g.server.Shutdown(stop)
+	g.pushes.drain()
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}

@@ -72,7 +72,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 	kms := vault.New(vault.Options{Secrets: resolveSecret, Requester: p.identity.Short()})
 	var (
 		apps        = apps{m365}
-		directories = directories{ldap: ldap.New(resolveSecret), entra: people}
+		directories = directories{ldap: ldap.New(resolveSecret), entra: people, scim: p.store.SCIM()}
 		keys        = p.newCustodian(kms)
 		// A restore must not depend on room on the disk that it reads from.
 		reading      = repositories{kopia.New(kopia.Options{Root: p.settings.Repositories, ReadOnly: true})}
@@ -90,6 +90,7 @@ func (p *parts) register(w worker.Registry) (close func() error) {
 		&activities.Restoring{Tenants: p.store, People: p.store, Keys: keys, Repositories: reading, Destinations: folders{}},
 		&activities.KeyKeeping{Tenants: p.store, Keys: keys, Connectors: p.store, Repositories: repositories},
 		&activities.Enrolling{Tenants: p.store, Enrolments: p.store},
+		&activities.Tokening{Tenants: p.store, Tokens: p.store},
 		&activities.Alerting{Alerts: p.store, Notifier: notify.NewLog(p.log)},
 		&activities.Scheduling{Tenants: p.store, Scheduler: p.temporal},
 	} {
