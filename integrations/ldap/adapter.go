@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
 	"regexp"
 
 	"github.com/go-ldap/ldap/v3"
@@ -21,38 +20,38 @@ const (
 
 // Adapter opens the LDAP directories of tenants.
 type Adapter struct {
-	secrets func(context.Context, backup.SecretRef) ([]byte, error)
+	secrets  func(context.Context, backup.SecretRef) ([]byte, error)
+	resolver *net.Resolver
 }
 
 // New makes an adapter that looks passwords up with secrets. The adapter overwrites the bytes it was given after use.
 func New(secrets func(context.Context, backup.SecretRef) ([]byte, error)) *Adapter {
-	return &Adapter{secrets}
+	return &Adapter{secrets, net.DefaultResolver}
 }
 
-// OpenDirectory connects to the tenant's directory and binds. The caller closes the Directory. Errors: CodeBadConfig,
-// CodeUnreachable (name, network, TLS), CodeBadCredential.
-func (a *Adapter) OpenDirectory(ctx context.Context, _ backup.Tenant, dir backup.DirectoryConfig) (*Directory, error) {
+// Resolve makes the adapter ask r for the directory's servers and their addresses, in place of the machine's own resolver.
+func (a *Adapter) Resolve(r *net.Resolver) { a.resolver = r }
+
+// OpenDirectory connects to the first of the directory's servers that can be reached, and binds. The caller closes the Directory. Errors:
+// CodeBadConfig, CodeUnreachable (name, network, TLS), CodeBadCredential.
+func (a *Adapter) OpenDirectory(ctx context.Context, t backup.Tenant, dir backup.DirectoryConfig) (*Directory, error) {
 	s, err := settingsOf(dir.LDAP)
 	if err != nil {
 		return nil, err
 	}
-	password, err := a.secrets(ctx, s.BindPassword)
-	if err != nil {
-		return nil, fmt.Errorf("the directory's bindPassword: %w", err)
-	}
-	defer clear(password)
-	if len(password) == 0 {
-		return nil, badConfig("the directory's password is empty", "put the password of "+s.BindDN+" where bindPassword points to")
-	}
-	return open(ctx, s, string(password))
+	s.ruleGroups, s.ruleAttributes = t.RuleGroups(dir.Name), t.RuleAttributes(dir.Name)
+	d := &dialer{settings: s, secrets: a.secrets, resolver: a.resolver}
+	return d.openFirst(ctx)
 }
 
 // settings are an LDAPConfig that was looked over, with its defaults filled in as far as they do not depend on the directory.
 type settings struct {
 	backup.LDAPConfig
-	host    string // without port: the name in the server's certificate
-	address string // host:port
-	secure  bool   // LDAPS; otherwise StartTLS
+	ruleGroups, ruleAttributes []string // of the tenant's profile rules
+
+	servers []server // in order; none with a domain
+	domain  string   // to look servers up in (RFC 2782)
+	server           // the one that we are connected to
 }
 
 func settingsOf(c *backup.LDAPConfig) (settings, error) {
@@ -66,41 +65,19 @@ func settingsOf(c *backup.LDAPConfig) (settings, error) {
 	if s.PageSize == 0 {
 		s.PageSize = defaultPageSize
 	}
-	if err := s.parseURL(); err != nil {
+	if err := s.parseServers(); err != nil {
+		return s, err
+	}
+	if err := s.checkLogin(); err != nil {
 		return s, err
 	}
 	return s, s.check()
-}
-
-// parseURL reads where the directory is. What would send a password in the clear is refused here.
-func (s *settings) parseURL() error {
-	u, err := url.Parse(s.URL)
-	if err != nil || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
-		return badConfig("directory.ldap.url is not an address of a directory", "ldaps://ldap.acme.example:636")
-	}
-	port := map[string]string{"ldaps": "636", "ldap": "389"}[u.Scheme]
-	switch {
-	case port == "":
-		return badConfig("directory.ldap.url is neither ldaps:// nor ldap://", "ldaps://ldap.acme.example:636")
-	case u.Scheme == "ldap" && !s.StartTLS:
-		return badConfig("plain LDAP would send the password in the clear", "use ldaps://, or set startTLS: true")
-	case u.Scheme == "ldaps" && s.StartTLS:
-		return badConfig("ldaps:// and startTLS exclude each other", "use ldap:// with startTLS, or ldaps:// without")
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	s.host, s.address, s.secure = u.Hostname(), net.JoinHostPort(u.Hostname(), port), u.Scheme == "ldaps"
-	return nil
 }
 
 // attributeName is an attribute description (RFC 4512, section 2.5): a name or an OID, perhaps with options.
 var attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,127}(;[A-Za-z0-9-]{1,64}){0,4}$`)
 
 func (s *settings) check() error {
-	if s.BindDN == "" {
-		return badConfig("directory.ldap.bindDN is empty", "name the account that may read people; an anonymous reader is refused")
-	}
 	if dn, err := ldap.ParseDN(s.BaseDN); err != nil || len(dn.RDNs) == 0 {
 		return badConfig("directory.ldap.baseDN is not a DN", "for example ou=people,dc=acme,dc=example")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,34 +26,40 @@ const (
 // go-ldap reads answers with this package, whose own bound of 2 GB is too wide for a stranger's bytes.
 func init() { ber.MaxPacketLengthBytes = maxMessage }
 
-// open connects, binds and asks the directory what it is.
-func open(ctx context.Context, s settings, password string) (*Directory, error) {
+// open connects to one server, binds and asks the directory what it is.
+func (d *dialer) open(ctx context.Context, at server) (*Directory, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
-	raw, err := dial(ctx, s)
+	s := d.settings
+	s.server = at
+	secure, err := d.dial(ctx, s)
 	if err != nil {
 		return nil, s.connectError(ctx, err)
 	}
-	d := &Directory{settings: s, raw: raw, conn: ldap.NewConn(raw, true)}
-	d.conn.Start()
-	if err := d.bind(ctx, password); err != nil {
-		d.Close()
+	dir := &Directory{settings: s, dialer: d, secure: secure, link: newLink(secure)}
+	dir.conn = ldap.NewConn(dir.link, true)
+	dir.conn.Start()
+	if err := d.login(ctx, dir); err != nil {
+		dir.Close()
 		return nil, err
 	}
-	if err := d.detect(ctx); err != nil {
-		d.Close()
+	if err := dir.detect(ctx); err != nil {
+		dir.Close()
 		return nil, err
 	}
-	return d, nil
+	return dir, nil
 }
 
 // dial makes the connection and secures it. Nothing but the request for TLS is sent before TLS stands.
-func dial(ctx context.Context, s settings) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, s settings) (*tls.Conn, error) {
 	config, err := s.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", s.address)
+	if config.Certificates, err = d.certificate(ctx); err != nil {
+		return nil, err
+	}
+	c, err := (&net.Dialer{Resolver: d.resolver}).DialContext(ctx, "tcp", s.address)
 	if err != nil {
 		return nil, err
 	}
@@ -124,13 +129,4 @@ func (c timedConn) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return c.Conn.Write(b)
-}
-
-func (d *Directory) bind(ctx context.Context, password string) error {
-	err := d.within(ctx, func(context.Context) error { return d.conn.Bind(d.settings.BindDN, password) })
-	var refused *ldap.Error
-	if errors.As(err, &refused) {
-		return d.settings.bindError(refused)
-	}
-	return d.settings.classify(err)
 }

@@ -5,8 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -27,8 +28,11 @@ const (
 // Directory is a connection that is bound. It takes one call at a time.
 type Directory struct {
 	settings settings
-	raw      net.Conn
-	conn     *ldap.Conn
+	dialer   *dialer
+	secure   *tls.Conn
+	link     *link      // on secure
+	conn     *ldap.Conn // on link, for all but listings
+	calls    atomic.Int64
 
 	kind           string
 	namingContexts []string
@@ -43,9 +47,10 @@ var errNoAnswer = errors.New("no answer in time")
 // answer takes too long. go-ldap's own time limit stays off: it drops answers that are not taken in time, and a dropped
 // answer is a person who is missing.
 func (d *Directory) within(ctx context.Context, exchange func(context.Context) error) error {
+	d.calls.Add(1)
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { d.raw.Close() })
+	stop := context.AfterFunc(ctx, func() { d.link.Close() })
 	defer stop()
 	err := exchange(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -72,7 +77,7 @@ func (d *Directory) detect(ctx context.Context) error {
 	}
 	d.namingContexts = root.GetEqualFoldAttributeValues("namingContexts")
 	d.controls = root.GetEqualFoldAttributeValues("supportedControl")
-	d.reader = newReader(d.kind, d.settings.Attributes)
+	d.reader = newReader(d.kind, d.settings.Attributes).with(d.settings.ruleAttributes)
 	return nil
 }
 
@@ -110,7 +115,7 @@ func (d *Directory) Probe(ctx context.Context) (string, error) {
 	if d.settings.secure {
 		way = "LDAPS"
 	}
-	text := fmt.Sprintf("%s at %s over %s, bound as %s; %s is there", d.kind, d.settings.address, d.encryption(way), d.settings.BindDN, d.settings.BaseDN)
+	text := fmt.Sprintf("%s at %s over %s, bound as %s; %s is there", d.kind, d.settings.address, d.encryption(way), d.settings.who(), d.settings.BaseDN)
 	if n := len(d.settings.Groups); n > 0 {
 		text += fmt.Sprintf(", and so are the groups (%d)", n)
 	}
@@ -118,113 +123,131 @@ func (d *Directory) Probe(ctx context.Context) (string, error) {
 }
 
 func (d *Directory) encryption(way string) string {
-	if c, ok := d.raw.(*tls.Conn); ok {
-		return way + " (" + tls.VersionName(c.ConnectionState().Version) + ")"
-	}
-	return way
+	return way + " (" + tls.VersionName(d.secure.ConnectionState().Version) + ")"
 }
 
-// List calls yield for every page. It returns nil only when the directory has said that the listing is complete. No more than
-// one page is held in memory, and with a groups filter 16 bytes for each member. A page on which nobody is a member is left out.
+// alive tells whether the connection still stands.
+func (d *Directory) alive() bool {
+	select {
+	case <-d.link.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// List calls yield for every page. It returns nil only when the directory has said that the listing is complete. Two pages are held in
+// memory, one that is used and one that is read, and with a groups filter 16 bytes for each member. A page on which nobody is a member is
+// left out.
 func (d *Directory) List(ctx context.Context, yield func([]backup.DirectoryEntry) error) error {
 	keep, err := d.membership(ctx)
 	if err != nil {
 		return err
 	}
-	request := ldap.NewSearchRequest(d.settings.BaseDN, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, d.settings.Filter, d.reader.attributes(), nil)
-	var page []backup.DirectoryEntry
-	anyID, first := false, true
-	take := func(e *ldap.Entry) {
-		if keep.has(e.DN) {
-			p, ok := d.reader.read(e)
-			page, anyID = append(page, p), anyID || ok
-		}
-	}
-	return d.eachPage(ctx, request, take, func() error {
-		if len(page) == 0 {
+	return d.list(ctx, keep, yield)
+}
+
+// people is a page of a listing.
+type people struct {
+	entries []backup.DirectoryEntry
+	parts   []int // places of entries that had more values than fit into an answer
+	anyID   bool
+}
+
+func (d *Directory) list(ctx context.Context, keep *membership, yield func([]backup.DirectoryEntry) error) error {
+	q := query{base: d.settings.BaseDN, scope: ldap.ScopeWholeSubtree, filter: d.settings.Filter, attributes: d.reader.attributes()}
+	first := true
+	take := func(at *Directory, p *people, r *record) error {
+		if keep != nil && !keep.has(string(r.dn)) {
 			return nil
 		}
-		if first && !anyID {
+		e, hasID, whole := at.reader.person(r)
+		if !whole {
+			p.parts = append(p.parts, len(p.entries))
+		}
+		p.entries, p.anyID = append(p.entries, e), p.anyID || hasID
+		return nil
+	}
+	return pagedEverywhere(ctx, d, q, &trail{}, take, func(at *Directory, p *people) error {
+		if len(p.entries) == 0 {
+			return nil
+		}
+		if first && !p.anyID {
 			return d.settings.noIDs(d.reader.names.ID)
 		}
-		ready := page
-		page, first = nil, false
-		return yield(ready)
-	})
-}
-
-// eachPage reads a search page by page until the directory says that it was the last: take gets every entry as it comes and
-// must be quick, done is called after every page that is whole. Errors of done are returned as they are.
-func (d *Directory) eachPage(ctx context.Context, request *ldap.SearchRequest, take func(*ldap.Entry), done func() error) error {
-	var cookie []byte
-	total, empty := 0, 0
-	for {
-		n, next, err := d.page(ctx, request, cookie, take)
-		if err != nil {
-			return d.settings.classify(err)
-		}
-		if err := done(); err != nil {
-			return err
-		}
-		if len(next) == 0 {
-			return nil
-		}
-		cookie, total, empty = next, total+n, empty+1
-		if n > 0 {
-			empty = 0
-		}
-		if total > maxEntries || empty > maxEmptyPages {
-			return d.settings.classify(errEndless)
-		}
-	}
-}
-
-// page reads one page and returns its number of entries and the cookie of the next one. The page's last message must carry the
-// paging control: a search that go-ldap gave up, because its context or its connection ended, looks just like a complete one
-// otherwise.
-func (d *Directory) page(ctx context.Context, request *ldap.SearchRequest, cookie []byte, take func(*ldap.Entry)) (n int, next []byte, err error) {
-	size := d.settings.PageSize
-	request.Controls = []ldap.Control{&ldap.ControlPaging{PagingSize: uint32(size), Cookie: cookie}} // 1 to maxPageSize
-	err = d.within(ctx, func(ctx context.Context) error {
-		var last ldap.Control
-		answer := d.conn.SearchAsync(ctx, request, 16)
-		for answer.Next() {
-			switch e := answer.Entry(); {
-			case e == nil: // a continuation reference, or what came with the end of the search
-				last = ldap.FindControl(answer.Controls(), ldap.ControlTypePaging)
-			case n == size:
-				return errTooLong
-			default:
-				n++
-				take(e)
+		first = false
+		for _, i := range p.parts {
+			if err := at.complete(ctx, &p.entries[i]); err != nil {
+				return at.settings.classify(err)
 			}
 		}
-		end, complete := last.(*ldap.ControlPaging)
-		switch {
-		case answer.Err() != nil:
-			return answer.Err()
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case complete:
-			next = end.Cookie
-			return nil
-		case d.conn.IsClosing():
-			return errBrokenOff
-		}
-		return errNoPaging
+		return yield(p.entries)
 	})
-	return n, next, err
+}
+
+// eachPage reads a search to its end: take gets every entry, done is called after every page that is whole. Errors of done are returned
+// as they are.
+func (d *Directory) eachPage(ctx context.Context, request *ldap.SearchRequest, take func(*ldap.Entry), done func() error) error {
+	q := query{base: request.BaseDN, scope: request.Scope, filter: request.Filter, attributes: request.Attributes}
+	keep := func(_ *Directory, page *[]*ldap.Entry, r *record) error {
+		*page = append(*page, r.entry())
+		return nil
+	}
+	return pagedEverywhere(ctx, d, q, &trail{}, keep, func(_ *Directory, page *[]*ldap.Entry) error {
+		for _, e := range *page {
+			take(e)
+		}
+		return done()
+	})
+}
+
+// maxRanges bounds the answers that one attribute of one entry is put together from.
+const maxRanges = 1000
+
+// complete reads an entry again of which an attribute came in parts, and puts these together ([MS-ADTS] 3.1.1.3.1.3.3).
+func (d *Directory) complete(ctx context.Context, p *backup.DirectoryEntry) error {
+	whole, err := d.readEntry(ctx, p.DN, d.reader.attributes()...)
+	if err != nil {
+		return err
+	}
+	for _, a := range whole.Attributes {
+		part := attribute{name: []byte(a.Name)}
+		base, _, _ := strings.Cut(a.Name, ";")
+		for n, next := 0, part.nextRange(); next > 0; n++ {
+			more, err := d.readEntry(ctx, p.DN, fmt.Sprintf("%s;%s%d-*", base, rangeOption, next))
+			if err != nil {
+				return err
+			}
+			at := slices.IndexFunc(more.Attributes, func(m *ldap.EntryAttribute) bool {
+				return strings.HasPrefix(strings.ToLower(m.Name), strings.ToLower(base)+";"+rangeOption)
+			})
+			if at < 0 || n == maxRanges {
+				return errEndless
+			}
+			a.ByteValues = append(a.ByteValues, more.Attributes[at].ByteValues...)
+			from := next
+			if next = (&attribute{name: []byte(more.Attributes[at].Name)}).nextRange(); next > 0 && next <= from {
+				return errEndless
+			}
+		}
+		a.Name = base
+	}
+	*p, _ = d.reader.read(whole)
+	return nil
 }
 
 // Read lists everybody.
 func (d *Directory) Read(ctx context.Context, _ backup.ReadFrom, yield func(backup.EntryPage) error) (backup.ReadEnd, error) {
+	before := d.calls.Load()
 	err := d.List(ctx, func(page []backup.DirectoryEntry) error { return yield(backup.EntryPage{Entries: page}) })
-	return backup.ReadEnd{Mode: backup.FullRead}, err
+	return backup.ReadEnd{Mode: backup.FullRead, Calls: d.calls.Load() - before}, err
 }
 
 // Close ends the connection. It may be called again. An error of closing only says that the connection was gone already, and
 // nothing was written that could be lost.
 func (d *Directory) Close() error {
 	d.conn.Close()
+	d.link.Close()
+	<-d.link.done
 	return nil
 }

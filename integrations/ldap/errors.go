@@ -116,7 +116,7 @@ func (s settings) bindError(e *ldap.Error) error {
 	switch e.ResultCode {
 	case ldap.LDAPResultInvalidCredentials, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInappropriateAuthentication,
 		ldap.LDAPResultUnwillingToPerform, ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultConstraintViolation:
-		return customer(backup.CodeBadCredential, fmt.Sprintf("the directory refused %s (%d)", s.BindDN, e.ResultCode), hint)
+		return customer(backup.CodeBadCredential, fmt.Sprintf("the directory refused %s (%d)", s.who(), e.ResultCode), hint)
 	}
 	return s.classify(&ldap.Error{ResultCode: e.ResultCode, Err: errors.New("at the bind")})
 }
@@ -124,13 +124,13 @@ func (s settings) bindError(e *ldap.Error) error {
 // groupError is classify for a configured group, whose name a missing one must show.
 func (s settings) groupError(dn string, err error) error {
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject) {
-		return badConfig("the group "+excerpt(dn)+" is not in the directory, or not visible to "+s.BindDN, "check directory.ldap.groups")
+		return badConfig("the group "+excerpt(dn)+" is not in the directory, or not visible to "+s.who(), "check directory.ldap.groups")
 	}
 	return s.classify(err)
 }
 
 func (s settings) noIDs(attribute string) error {
-	return customer(backup.CodeMissingRole, fmt.Sprintf("the directory shows nobody's %s to %s", attribute, s.BindDN),
+	return customer(backup.CodeMissingRole, fmt.Sprintf("the directory shows nobody's %s to %s", attribute, s.who()),
 		"let the account read it, or name the immutable id under directory.ldap.attributes.id")
 }
 
@@ -158,17 +158,17 @@ func (s settings) refusal(e *ldap.Error) error {
 	what := func(text string) string { return s.at(text) + said(e) }
 	switch e.ResultCode {
 	case ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax:
-		return badConfig(what("baseDN "+s.BaseDN+" is not there"), "check directory.ldap.baseDN, and that "+s.BindDN+" may read it")
+		return badConfig(what("baseDN "+s.BaseDN+" is not there"), "check directory.ldap.baseDN, and that "+s.who()+" may read it")
 	case ldap.LDAPResultSizeLimitExceeded, ldap.LDAPResultAdminLimitExceeded:
-		return badConfig(what("the directory cut the listing at a limit"), "raise its limit for "+s.BindDN+", paged results included (OpenLDAP: limits ... size=unlimited size.prtotal=unlimited inside the database section)")
+		return badConfig(what("the directory cut the listing at a limit"), "raise its limit for "+s.who()+", paged results included (OpenLDAP: limits ... size=unlimited size.prtotal=unlimited inside the database section)")
 	case ldap.LDAPResultTimeLimitExceeded:
-		return retryable(customer(backup.CodeBadResponse, what("the directory gave up for its time limit"), "raise its time limit for "+s.BindDN+", or index the attributes of the filter"))
+		return retryable(customer(backup.CodeBadResponse, what("the directory gave up for its time limit"), "raise its time limit for "+s.who()+", or index the attributes of the filter"))
 	case ldap.LDAPResultReferral:
-		return badConfig(what("the directory says that another server keeps "+s.BaseDN), "point directory.ldap.url to that server; referrals are not followed")
+		return badConfig(what("the directory says that another server keeps "+s.BaseDN), "point directory.ldap.url to that server, or name it under directory.ldap.referrals")
 	case ldap.LDAPResultInsufficientAccessRights:
-		return customer(backup.CodeMissingRole, what(s.BindDN+" may not read people"), "give the account the right to read "+s.BaseDN)
+		return customer(backup.CodeMissingRole, what(s.who()+" may not read people"), "give the account the right to read "+s.BaseDN)
 	case ldap.LDAPResultInvalidCredentials, ldap.LDAPResultInappropriateAuthentication:
-		return customer(backup.CodeBadCredential, what("the directory does not accept "+s.BindDN+" any more"), "check the account")
+		return customer(backup.CodeBadCredential, what("the directory does not accept "+s.who()+" any more"), "check the account")
 	case ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultConfidentialityRequired:
 		return badConfig(what("the directory wants a stronger protection"), "use ldaps:// or startTLS")
 	case ldap.LDAPResultUnavailableCriticalExtension, ldap.LDAPResultInappropriateMatching, ldap.LDAPResultUndefinedAttributeType:

@@ -117,7 +117,7 @@ func TestReadsEntries(t *testing.T) {
 			backup.DirectoryEntry{ID: guid, UPN: "a@b.c"}},
 		"OpenLDAP, mail for UPN, cn for the name": {kindOpenLDAP, backup.LDAPAttributes{},
 			map[string][]string{"entryUUID": {strings.ToUpper(guid)}, "mail": {"a@b.c", "other@b.c"}, "cn": {"Anna"}, "employeeNumber": {"7"}, "departmentNumber": {"S"}},
-			backup.DirectoryEntry{ID: guid, Mail: "a@b.c", UPN: "a@b.c", DisplayName: "Anna", EmployeeID: "7", Department: "S"}},
+			backup.DirectoryEntry{ID: guid, Mail: "a@b.c", UPN: "a@b.c", DisplayName: "Anna", EmployeeID: "7", Department: "S", Aliases: []string{"other@b.c"}}},
 		"locked by an administrator": {kindOpenLDAP, backup.LDAPAttributes{},
 			map[string][]string{"entryUUID": {guid}, "mail": {"a@b.c"}, "pwdAccountLockedTime": {"000001010000Z"}},
 			backup.DirectoryEntry{ID: guid, Mail: "a@b.c", UPN: "a@b.c", Disabled: true}},

@@ -3,8 +3,8 @@ package ldap
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,127 +22,250 @@ const (
 	lockedTime  = "pwdAccountLockedTime" // OpenLDAP's password policy
 	commonName  = "cn"
 
-	// accountDisable is bit 2 of userAccountControl ([MS-ADTS] 2.2.16).
-	accountDisable = 0x2
-	// lockedForGood is set by an administrator. Any other time is a lock after wrong passwords, which passes: such a person is
-	// not gone (draft-behera-ldap-password-policy, section 5.3.3).
-	lockedForGood = "000001010000Z"
+	consistencyGUID = "mS-DS-ConsistencyGuid"
+	accountExpires  = "accountExpires"             // Active Directory
+	shadowExpire    = "shadowExpire"               // RFC 2307
+	accountLock     = "nsAccountLock"              // 389 Directory Server
+	proxyAddresses  = "proxyAddresses"             // Exchange
+	recipientType   = "msExchRecipientTypeDetails" // Exchange
+	alternateMail   = "mailAlternateAddress"
+	smtpPrefix      = "smtp:"
+
+	maxValues = 2000 // of one attribute of a person
 )
 
 // reader makes people of entries, with the attribute names of one directory.
 type reader struct {
-	names       backup.LDAPAttributes
-	nameChoices []string // what is tried for the display name, in order
+	names backup.LDAPAttributes
+	rules []string       // further attributes, in lower case
+	slots map[string]int // by name, as it is asked for and in lower case
+	asked []string       // by slot
 }
+
+// Slots of what every reader asks for; those of the rules' attributes follow.
+const (
+	slotID = iota
+	slotMail
+	slotUPN
+	slotDisplayName
+	slotCommonName
+	slotEmployeeID
+	slotDepartment
+	slotDisabled
+	slotControl
+	slotLocked
+	slotExpires
+	slotShadow
+	slotAccountLock
+	slotProxies
+	slotAlternate
+	slotRecipient
+	slotRules
+)
 
 // newReader fills in the names that the tenant left out.
 func newReader(kind string, names backup.LDAPAttributes) reader {
-	r := reader{nameChoices: []string{cmp.Or(names.DisplayName, "displayName"), commonName}}
 	defaults := backup.LDAPAttributes{ID: entryUUID, Mail: "mail", EmployeeID: "employeeNumber", Department: "departmentNumber"}
 	defaults.UPN = cmp.Or(names.Mail, defaults.Mail)
 	if kind == kindAD {
 		defaults = backup.LDAPAttributes{ID: objectGUID, Mail: "mail", UPN: "userPrincipalName", EmployeeID: "employeeID", Department: "department"}
 	}
-	r.names = backup.LDAPAttributes{
+	r := reader{names: backup.LDAPAttributes{
 		ID:            cmp.Or(names.ID, defaults.ID),
 		Mail:          cmp.Or(names.Mail, defaults.Mail),
 		UPN:           cmp.Or(names.UPN, defaults.UPN),
+		DisplayName:   cmp.Or(names.DisplayName, "displayName"),
 		EmployeeID:    cmp.Or(names.EmployeeID, defaults.EmployeeID),
 		Department:    cmp.Or(names.Department, defaults.Department),
 		Disabled:      names.Disabled,
 		DisabledValue: names.DisabledValue,
+	}}
+	return r.with(nil)
+}
+
+// with asks for the attributes that rules name, too.
+func (r reader) with(rules []string) reader {
+	n := r.names
+	r.rules = rules
+	r.asked = append([]string{n.ID, n.Mail, n.UPN, n.DisplayName, commonName, n.EmployeeID, n.Department, n.Disabled, userControl, lockedTime,
+		accountExpires, shadowExpire, accountLock, proxyAddresses, alternateMail, recipientType}, rules...)
+	r.slots = map[string]int{}
+	for i, name := range r.asked {
+		base, _, _ := strings.Cut(name, ";")
+		if _, taken := r.slots[strings.ToLower(base)]; !taken && base != "" {
+			r.slots[base], r.slots[strings.ToLower(base)] = i, i
+		}
 	}
 	return r
 }
 
 // attributes are the names to ask for. entryUUID and pwdAccountLockedTime are operational: they come only when named.
 func (r reader) attributes() []string {
-	n := r.names
-	all := append([]string{n.ID, n.Mail, n.UPN, n.EmployeeID, n.Department, userControl, lockedTime}, r.nameChoices...)
-	if n.Disabled != "" {
-		all = append(all, n.Disabled)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	all := slices.DeleteFunc(slices.Clone(r.asked), func(name string) bool { return name == "" })
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	return slices.CompactFunc(all, strings.EqualFold)
 }
 
-// read makes a person of an entry. hasID tells whether the immutable id was readable; without it the entry gets one made of its
-// DN. An attribute that breaks a limit, is not UTF-8 or holds control characters is left out and the entry is marked bad; its
-// own id stays, so that the account behind it does not count as gone.
+// read makes a person of an entry of go-ldap's; see person.
 func (r reader) read(e *ldap.Entry) (p backup.DirectoryEntry, hasID bool) {
-	bad := false
-	text := func(names ...string) string {
-		for _, name := range names {
-			value, ok := textOf(e, name)
-			bad = bad || !ok
-			if value != "" {
-				return value
-			}
-		}
-		return ""
-	}
+	var rec record
+	rec.take(e)
+	p, hasID, _ = r.person(&rec)
+	return p, hasID
+}
+
+// person makes a person of an entry. hasID tells whether the immutable id was readable; without it the entry gets one made of its
+// DN. whole is false when an attribute came in parts, of which this was the first. An attribute that breaks a limit, is not UTF-8 or holds
+// control characters is left out and the entry is marked bad; its own id stays, so that the account behind it does not count as gone.
+func (r reader) person(rec *record) (p backup.DirectoryEntry, hasID, whole bool) {
+	rec.choose(r.slots, len(r.asked))
+	v := view{r: r, rec: rec}
 	p = backup.DirectoryEntry{
-		Mail: text(r.names.Mail), UPN: text(r.names.UPN), DisplayName: text(r.nameChoices...),
-		EmployeeID: text(r.names.EmployeeID), Department: text(r.names.Department),
+		Mail: v.text(slotMail), UPN: v.text(slotUPN), DisplayName: cmp.Or(v.text(slotDisplayName), v.text(slotCommonName)),
+		EmployeeID: v.text(slotEmployeeID), Department: v.text(slotDepartment), Kind: v.kind(),
 	}
-	var dnOK, stateOK bool
-	p.DN, dnOK = clean(e.DN, maxDN)
-	p.Disabled, stateOK = r.disabled(e)
-	if p.ID, hasID = r.id(e); !hasID {
-		p.ID = idFromDN(e.DN)
+	p.Aliases, p.Attributes, p.Disabled = v.aliases(p.Mail), v.rules(), v.disabled(time.Now())
+	var dnOK bool
+	if p.DN, dnOK = clean(string(rec.dn), maxDN); !dnOK {
+		v.bad = true
+	}
+	if p.ID, hasID = v.id(); !hasID {
+		p.ID = idFromDN(string(rec.dn))
 	}
 	switch {
-	case bad || !dnOK || !stateOK || !hasID:
+	case v.bad || !hasID:
 		p.Problem = backup.BadEntry
 	case p.Mail == "" && p.UPN == "":
 		p.Problem = backup.NoMail
 	}
-	return p, hasID
+	return p, hasID, !v.parts
 }
 
-// id reads the immutable id, which must have exactly one value.
-func (r reader) id(e *ldap.Entry) (string, bool) {
-	values := e.GetEqualFoldRawAttributeValues(r.names.ID)
-	if len(values) != 1 {
+// view is an entry seen with a reader's names.
+type view struct {
+	r     reader
+	rec   *record
+	bad   bool // something could not be read
+	parts bool // something is longer than this answer
+}
+
+// attribute returns what stands in a slot, or nil. Two slots may have one name: then the first of them has it.
+func (v *view) attribute(slot int) *attribute {
+	name, _, _ := strings.Cut(v.r.asked[slot], ";")
+	if name == "" {
+		return nil
+	}
+	at, known := v.r.slots[name]
+	if !known {
+		at = v.r.slots[strings.ToLower(name)]
+	}
+	if place := v.rec.chosen[at]; place > 0 {
+		a := &v.rec.attributes[place-1]
+		v.parts = v.parts || a.nextRange() > 0
+		return a
+	}
+	return nil
+}
+
+// first is the first value in a slot; one that is not there is nil.
+func (v *view) first(slot int) []byte {
+	if a := v.attribute(slot); a != nil {
+		for value := range a.all() {
+			return value
+		}
+	}
+	return nil
+}
+
+func (v *view) text(slot int) string { return v.clean(v.first(slot)) }
+
+func (v *view) clean(value []byte) string {
+	if len(value) > 2*maxText { // not worth a copy
+		v.bad = true
+		return ""
+	}
+	text, ok := clean(string(value), maxText)
+	v.bad = v.bad || !ok
+	return text
+}
+
+// id reads the immutable id, which must have exactly one value. It is compared in lower case.
+func (v *view) id() (string, bool) {
+	a := v.attribute(slotID)
+	if a == nil {
+		return "", false
+	}
+	var value []byte
+	n := 0
+	for value = range a.all() {
+		n++
+	}
+	if n != 1 || len(value) > maxText {
 		return "", false
 	}
 	switch {
-	case strings.EqualFold(r.names.ID, objectGUID):
-		return guidText(values[0])
-	case strings.EqualFold(r.names.ID, entryUUID):
-		return uuidText(string(values[0]))
+	case strings.EqualFold(v.r.names.ID, objectGUID), strings.EqualFold(v.r.names.ID, consistencyGUID):
+		return guidText(value)
+	case strings.EqualFold(v.r.names.ID, entryUUID):
+		return uuidText(string(value))
 	}
-	id, ok := clean(string(values[0]), maxText)
-	return id, ok && id != ""
+	id, ok := clean(string(value), maxText)
+	return strings.ToLower(id), ok && id != ""
 }
 
-// disabled tells whether the account is closed; ok is false when the directory's word for it cannot be read.
-func (r reader) disabled(e *ldap.Entry) (disabled, ok bool) {
-	if slices.Contains(e.GetEqualFoldAttributeValues(lockedTime), lockedForGood) {
-		return true, true
+// aliases are all other addresses: proxyAddresses of Exchange ("smtp:" and an address; other kinds are no mail), mailAlternateAddress, and
+// mail's further values. Sorted, each once.
+func (v *view) aliases(primary string) (all []string) {
+	add := func(value []byte) {
+		if address := v.clean(value); address != "" && !strings.EqualFold(address, primary) {
+			all = append(all, address)
+		}
 	}
-	if n := r.names.Disabled; n != "" {
-		for _, v := range e.GetEqualFoldAttributeValues(n) {
-			if strings.EqualFold(strings.TrimSpace(v), r.names.DisabledValue) {
-				return true, true
+	for _, slot := range []int{slotMail, slotAlternate, slotProxies} {
+		a := v.attribute(slot)
+		if a == nil {
+			continue
+		}
+		n := 0
+		for value := range a.all() {
+			if n++; n > maxValues {
+				v.bad = true
+				break
+			}
+			if slot == slotProxies {
+				if len(value) < len(smtpPrefix) || !strings.EqualFold(string(value[:len(smtpPrefix)]), smtpPrefix) {
+					continue
+				}
+				value = value[len(smtpPrefix):]
+			}
+			add(value)
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(a), strings.ToLower(b)), cmp.Compare(a, b))
+	})
+	return slices.CompactFunc(all, strings.EqualFold)
+}
+
+// rules are the values of the attributes that the tenant's rules name.
+func (v *view) rules() (all []backup.EntryAttribute) {
+	for i, name := range v.r.rules {
+		a := v.attribute(slotRules + i)
+		if a == nil {
+			continue
+		}
+		n := 0
+		for value := range a.all() {
+			if n++; n > maxValues {
+				v.bad = true
+				break
+			}
+			if text := v.clean(value); text != "" {
+				all = append(all, backup.EntryAttribute{Name: name, Value: text})
 			}
 		}
 	}
-	control := e.GetEqualFoldAttributeValue(userControl)
-	if control == "" {
-		return false, true
-	}
-	bits, err := strconv.ParseInt(control, 10, 64)
-	return bits&accountDisable != 0, err == nil
-}
-
-// textOf reads the first value of an attribute; an attribute that is not there is the empty text.
-func textOf(e *ldap.Entry, name string) (string, bool) {
-	values := e.GetEqualFoldRawAttributeValues(name)
-	if len(values) == 0 {
-		return "", true
-	}
-	return clean(string(values[0]), maxText)
+	return all
 }
 
 // clean takes text that is UTF-8, without control characters and at most so many bytes long, and drops the spaces around it.
