@@ -236,13 +236,6 @@ func (d *Directory) complete(ctx context.Context, p *backup.DirectoryEntry) erro
 	return nil
 }
 
-// Read lists everybody.
-func (d *Directory) Read(ctx context.Context, _ backup.ReadFrom, yield func(backup.EntryPage) error) (backup.ReadEnd, error) {
-	before := d.calls.Load()
-	err := d.List(ctx, func(page []backup.DirectoryEntry) error { return yield(backup.EntryPage{Entries: page}) })
-	return backup.ReadEnd{Mode: backup.FullRead, Calls: d.calls.Load() - before}, err
-}
-
 // Close ends the connection. It may be called again. An error of closing only says that the connection was gone already, and
 // nothing was written that could be lost.
 func (d *Directory) Close() error {
