@@ -32,6 +32,7 @@ type fakeFlows struct {
 
 	change   string // what was asked for of the key
 	enrolled orchestrator.EnrolmentRequest
+	token    orchestrator.SCIMTokenRequest
 	inside   string // the workflow that a decision was for
 	applied  backup.Tenant
 	decision backup.Decision
@@ -175,6 +176,11 @@ func (f *fakeFlows) WaitEnrolment(ctx context.Context, _, _ string) (int, error)
 	return f.holds, f.work(ctx)
 }
 
+func (f *fakeFlows) ChangeSCIMToken(_ context.Context, r orchestrator.SCIMTokenRequest) error {
+	f.token = r
+	return f.err
+}
+
 func (f *fakeFlows) Close() {}
 
 // fakeReader answers from what it holds, two to a page.
@@ -194,6 +200,7 @@ type fakeReader struct {
 	key       backup.KeyStatus
 	muted     []readapi.Mute
 	receipts  []readapi.ReceiptEntry
+	tokens    []readapi.SCIMToken
 	head      []byte // the newest of the receipts
 	identity  string // the workers'; empty: one that signed nothing
 }
@@ -309,6 +316,10 @@ func (f *fakeReader) WorkerIdentity(context.Context) (readapi.WorkerIdentity, er
 		return readapi.WorkerIdentity{Identity: f.identity}, f.err
 	}
 	return readapi.WorkerIdentity{Identity: "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, f.err
+}
+
+func (f *fakeReader) SCIMTokens(context.Context, string) (readapi.SCIMTokenPage, error) {
+	return readapi.SCIMTokenPage{Tokens: f.tokens}, f.err
 }
 
 func (f *fakeReader) Key(context.Context, string) (backup.KeyStatus, error) { return f.key, f.err }

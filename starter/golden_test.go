@@ -76,6 +76,9 @@ var (
 		Tasks: []backup.Task{{Name: backup.TaskShred, Title: "A first person agrees", State: backup.Waiting, Detail: "anna@acme.example asks to destroy the key of acme",
 			Hint: "two people who did not ask for it must approve", Actions: []backup.Action{backup.Approve, backup.Reject}, Since: morning}}}
 	notConnected = backup.Alert{ID: 2, Tenant: "acme", Kind: backup.AlertNotConnected, Subject: "key", Message: "no connector is connected", Hint: "holdfastd connector", Times: 3, Raised: morning.Add(-time.Hour), Last: morning}
+	scimTokens   = []readapi.SCIMToken{
+		{Directory: "okta", Label: "okta", By: "anna@acme.example", Created: morning.AddDate(0, -11, 0), Expires: morning.AddDate(0, 1, 0), LastUsed: morning.Add(-time.Hour)},
+		{Directory: "okta", Label: "okta-2", By: "bela@acme.example", Created: morning}}
 	underWay     = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
 	lastHolder   = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "no other connector of acme is known to hold generation 2 of its key, without which no backup opens", Hint: "admit another one first (holdfast connector enroll acme --name NAME)"})
 	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}, Profile: backup.Profile{Services: []backup.Service{backup.Mail, backup.Drive}, PreserveDays: 365}}
@@ -221,6 +224,12 @@ func TestGolden(t *testing.T) {
 		{"connector-remove", "connector remove acme hq --yes-remove hq", fakeFlows{}, fakeReader{key: backup.KeyStatus{Tenant: "acme", Generations: []backup.EKey{{Generation: 1, Method: backup.KeyByConnector, State: backup.EKeyActive}}}}, exitOK},
 		{"connector-remove-unconfirmed", "connector remove acme hq", fakeFlows{}, fakeReader{key: rotated}, exitUsage},
 		{"connector-remove-last", "connector remove acme hq --yes-remove hq", fakeFlows{err: lastHolder}, fakeReader{key: rotated}, exitRefused},
+		{"scim-token-list", "scim token list acme", fakeFlows{}, fakeReader{tokens: scimTokens}, exitOK},
+		{"scim-token-list-empty", "scim token list acme", fakeFlows{}, fakeReader{}, exitOK},
+		{"scim-token-add-no-directory", "scim token add acme", fakeFlows{}, fakeReader{report: report()}, exitFailed},
+		{"scim-token-add-expired", "scim token add acme --expires -1h", fakeFlows{}, fakeReader{}, exitUsage},
+		{"scim-token-revoke", "scim token revoke acme okta-2", fakeFlows{}, fakeReader{tokens: scimTokens}, exitOK},
+		{"scim-token-revoke-unknown", "scim token revoke acme entra", fakeFlows{}, fakeReader{tokens: scimTokens}, exitNotFound},
 		{"check", "check acme", fakeFlows{verdicts: map[orchestrator.System]backup.Verdict{"key": {Passing: true, Detail: "hq is connected"}, "app": {Passing: true, Detail: "Mail.Read, Files.Read.All"},
 			"directory":  {Code: backup.CodeBadCredential, Detail: "the directory refused cn=holdfast", Hint: "set the password that bindPassword refers to"},
 			"repository": {Passing: true, Detail: "opens with the key"}}}, fakeReader{report: report()}, exitFailed},

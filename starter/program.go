@@ -37,6 +37,7 @@ type flows interface {
 	EnrollConnector(ctx context.Context, r orchestrator.EnrolmentRequest) error
 	WaitEnrolment(ctx context.Context, tenant, connector string) (holds int, err error)
 	RemoveConnector(ctx context.Context, tenant, connector, by string) (identity string, err error)
+	ChangeSCIMToken(ctx context.Context, r orchestrator.SCIMTokenRequest) error
 	Close()
 }
 
@@ -59,6 +60,7 @@ type reader interface {
 	Key(ctx context.Context, tenant string) (backup.KeyStatus, error)
 	Receipts(ctx context.Context, tenant, run, after string) (readapi.ReceiptPage, error)
 	WorkerIdentity(ctx context.Context) (readapi.WorkerIdentity, error)
+	SCIMTokens(ctx context.Context, tenant string) (readapi.SCIMTokenPage, error)
 	Close()
 }
 

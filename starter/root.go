@@ -39,7 +39,7 @@ func newRoot(p *program) *cobra.Command {
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "print one JSON document instead of text")
 	root.PersistentFlags().StringVar(&p.state, "state", "", "folder of holdfastd dev (default $HOLDFAST_STATE, else $XDG_DATA_HOME/holdfast, else ~/.local/share/holdfast)")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newApply(p), newStatus(p), newInbox(p), newUsers(p), newBackup(p), newRestore(p), newAlerts(p), newKey(p), newConnector(p), newCheck(p), newVersion(p), newExitCodes())
+	root.AddCommand(newApply(p), newStatus(p), newInbox(p), newUsers(p), newBackup(p), newRestore(p), newAlerts(p), newKey(p), newConnector(p), newSCIM(p), newCheck(p), newVersion(p), newExitCodes())
 	root.AddCommand(newDecisions(p)...)
 	return root
 }

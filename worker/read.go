@@ -34,7 +34,8 @@ func (s *reader) routes(mux *http.ServeMux) {
 	for path, q := range map[string]query{
 		readapi.TenantPath: s.tenant, readapi.UsersPath: s.users, readapi.ProblemsPath: s.problems, readapi.UserPath: s.user, readapi.EntriesPath: s.entries,
 		readapi.ConflictsPath: s.conflicts, readapi.ImportsPath: s.imports, readapi.ImportPath: s.importReport, readapi.ChangesPath: s.changes,
-		readapi.RunsPath: s.runs, readapi.RunPath: s.run, readapi.AlertsPath: s.alerts, readapi.KeyPath: s.key, readapi.ReceiptsPath: s.receipts, readapi.IdentityPath: s.workerIdentity,
+		readapi.RunsPath: s.runs, readapi.RunPath: s.run, readapi.AlertsPath: s.alerts, readapi.KeyPath: s.key, readapi.ReceiptsPath: s.receipts,
+		readapi.SCIMTokensPath: s.scimTokens, readapi.IdentityPath: s.workerIdentity,
 	} {
 		mux.Handle("GET "+path, s.authenticated(q))
 	}

@@ -188,6 +188,11 @@ func (c *Client) Receipts(ctx context.Context, tenant, run, after string) (Recei
 	return get[ReceiptPage](ctx, c, fill(ReceiptsPath, tenant), page(after, "run", run))
 }
 
+// SCIMTokens reads which tokens let identity providers in.
+func (c *Client) SCIMTokens(ctx context.Context, tenant string) (SCIMTokenPage, error) {
+	return get[SCIMTokenPage](ctx, c, fill(SCIMTokensPath, tenant), nil)
+}
+
 // WorkerIdentity reads the public key that connectors pin.
 func (c *Client) WorkerIdentity(ctx context.Context) (WorkerIdentity, error) {
 	return get[WorkerIdentity](ctx, c, IdentityPath, nil)

@@ -12,26 +12,30 @@ import (
 
 // Paths, below the gateway's base URL. {tenant} and {number} are filled in.
 const (
-	TenantPath    = "/v1/tenants/{tenant}"                          // TenantReport
-	UsersPath     = "/v1/tenants/{tenant}/users"                    // UserPage; ?state=active|preserved|due|released &after= &limit=
-	UserPath      = "/v1/tenants/{tenant}/users/{ref}"              // backup.AccountReport; ref is an account's id, mail or UPN
-	EntriesPath   = "/v1/tenants/{tenant}/entries"                  // EntryPage; ?ref= (id, mail, UPN or DN), or ?directory= &after= &limit=
-	ProblemsPath  = "/v1/tenants/{tenant}/problems"                 // ProblemPage; ?directory= &after= &limit=
-	ConflictsPath = "/v1/tenants/{tenant}/conflicts"                // ConflictPage; ?after= &limit=
-	ImportsPath   = "/v1/tenants/{tenant}/imports"                  // ImportPage, newest first; ?directory= &limit=
-	ImportPath    = "/v1/tenants/{tenant}/imports/{number}"         // backup.ImportReport
-	ChangesPath   = "/v1/tenants/{tenant}/imports/{number}/changes" // ChangePage; ?after= &limit=
-	RunsPath      = "/v1/tenants/{tenant}/runs"                     // RunPage; ?limit=
-	RunPath       = "/v1/tenants/{tenant}/runs/{number}"            // RunReport
-	AlertsPath    = "/v1/tenants/{tenant}/alerts"                   // AlertPage; ?all=true for resolved ones, too
-	MutePath      = "/v1/tenants/{tenant}/alerts/mute"              // POST Mute
-	KeyPath       = "/v1/tenants/{tenant}/key"                      // backup.KeyStatus
-	ReceiptsPath  = "/v1/tenants/{tenant}/key/receipts"             // ReceiptPage; ?after= &limit= &run=
-	IdentityPath  = "/v1/worker-identity"                           // WorkerIdentity
-	HealthPath    = "/healthz"                                      // 200 when the store answers; needs no token
-	EncodePath    = "/codec/encode"                                 // POST; temporal.api.common.v1.Payloads as JSON, both ways
-	DecodePath    = "/codec/decode"                                 // likewise
+	TenantPath     = "/v1/tenants/{tenant}"                          // TenantReport
+	UsersPath      = "/v1/tenants/{tenant}/users"                    // UserPage; ?state=active|preserved|due|released &after= &limit=
+	UserPath       = "/v1/tenants/{tenant}/users/{ref}"              // backup.AccountReport; ref is an account's id, mail or UPN
+	EntriesPath    = "/v1/tenants/{tenant}/entries"                  // EntryPage; ?ref= (id, mail, UPN or DN), or ?directory= &after= &limit=
+	ProblemsPath   = "/v1/tenants/{tenant}/problems"                 // ProblemPage; ?directory= &after= &limit=
+	ConflictsPath  = "/v1/tenants/{tenant}/conflicts"                // ConflictPage; ?after= &limit=
+	ImportsPath    = "/v1/tenants/{tenant}/imports"                  // ImportPage, newest first; ?directory= &limit=
+	ImportPath     = "/v1/tenants/{tenant}/imports/{number}"         // backup.ImportReport
+	ChangesPath    = "/v1/tenants/{tenant}/imports/{number}/changes" // ChangePage; ?after= &limit=
+	RunsPath       = "/v1/tenants/{tenant}/runs"                     // RunPage; ?limit=
+	RunPath        = "/v1/tenants/{tenant}/runs/{number}"            // RunReport
+	AlertsPath     = "/v1/tenants/{tenant}/alerts"                   // AlertPage; ?all=true for resolved ones, too
+	MutePath       = "/v1/tenants/{tenant}/alerts/mute"              // POST Mute
+	KeyPath        = "/v1/tenants/{tenant}/key"                      // backup.KeyStatus
+	ReceiptsPath   = "/v1/tenants/{tenant}/key/receipts"             // ReceiptPage; ?after= &limit= &run=
+	SCIMTokensPath = "/v1/tenants/{tenant}/scim-tokens"              // SCIMTokenPage
+	IdentityPath   = "/v1/worker-identity"                           // WorkerIdentity
+	HealthPath     = "/healthz"                                      // 200 when the store answers; needs no token
+	EncodePath     = "/codec/encode"                                 // POST; temporal.api.common.v1.Payloads as JSON, both ways
+	DecodePath     = "/codec/decode"                                 // likewise
 )
+
+// SCIMPath is where identity providers push to, below the gateway's base URL: RFC 7644, with tokens of its own.
+const SCIMPath = "/scim/v2"
 
 // TenantReport is what `holdfast status` shows beside the checklist.
 type TenantReport struct {
@@ -75,6 +79,21 @@ type ImportPage struct {
 type ChangePage struct {
 	Changes []backup.ImportChange `json:"changes"`
 	Next    string                `json:"next,omitempty"`
+}
+
+// SCIMTokenPage lists the tokens that are neither revoked nor expired, in order of directory and label.
+type SCIMTokenPage struct {
+	Tokens []SCIMToken `json:"tokens"`
+}
+
+// SCIMToken is what may be told of an identity provider's token.
+type SCIMToken struct {
+	Directory backup.DirectoryName `json:"directory"`
+	Label     string               `json:"label"`
+	By        string               `json:"by"`
+	Created   time.Time            `json:"created"`
+	Expires   time.Time            `json:"expires,omitzero"`  // never, when it is left out
+	LastUsed  time.Time            `json:"lastUsed,omitzero"` // to the hour
 }
 
 // RunPage lists runs, newest first.
