@@ -35,7 +35,7 @@ func newStage(t *testing.T, id string) *stage {
 	var suite testsuite.WorkflowTestSuite
 	s := &stage{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), world: newWorld(), t: t, parked: map[string]int{}}
 	s.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue})
-	s.SetDetachedChildWait(false) // the watch over connectors never ends
+	s.SetDetachedChildWait(false)     // the watch over connectors never ends
 	s.SetTestTimeout(2 * time.Minute) // of real time, on a busy machine
 	Register(s)
 	s.world.register(s)

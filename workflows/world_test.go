@@ -39,7 +39,7 @@ type world struct {
 	restore    func() (activities.RestoreResult, error)
 	schedules  func() error
 	finished   []activities.FinishRunInput
-	apply      func(activities.ApplyListingInput) error
+	applying   func(activities.ApplyListingInput) error
 	ended      []activities.EndListingInput
 	applied    []activities.ApplyListingInput
 	waiting    int // conflicts
@@ -88,7 +88,7 @@ func newWorld() *world {
 			return activities.RestoreResult{Snapshot: "s1", Counts: backup.RestoreCounts{Files: 3}}, nil
 		},
 		schedules: func() error { return nil },
-		apply:     func(activities.ApplyListingInput) error { return nil },
+		applying:  func(activities.ApplyListingInput) error { return nil },
 		due:       func() (activities.DueResult, error) { return activities.DueResult{}, nil },
 		release:   func(activities.ReleaseInput) error { return nil },
 		keys:      newVault(),
@@ -135,7 +135,7 @@ func (w *world) register(r worker.ActivityRegistry) {
 		},
 		"ApplyListing": func(_ context.Context, in activities.ApplyListingInput) (activities.ApplyResult, error) {
 			w.called("ApplyListing")
-			if err := w.apply(in); err != nil {
+			if err := w.applying(in); err != nil {
 				return activities.ApplyResult{}, err
 			}
 			w.mu.Lock()
