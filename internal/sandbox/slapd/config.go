@@ -22,7 +22,8 @@ include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
-pidfile {{.Folder}}/slapd.pid
+{{if .Changes}}moduleload syncprov
+{{end}}pidfile {{.Folder}}/slapd.pid
 argsfile {{.Folder}}/slapd.args
 TLSCACertificateFile {{.Folder}}/tls/ca.pem
 TLSCertificateFile {{.Folder}}/tls/server.pem
@@ -32,14 +33,16 @@ database mdb
 maxsize 1073741824
 suffix "{{.BaseDN}}"
 directory {{.Folder}}/db
-index objectClass,uid,mail,entryUUID eq
+index objectClass,uid,mail,entryUUID{{if .Changes}},entryCSN{{end}} eq
 sizelimit 500
 {{if .SizeLimit}}limits dn.exact="{{.BindDN}}" size={{.SizeLimit}} size.prtotal={{.SizeLimit}}
 {{else}}limits dn.exact="{{.BindDN}}" size=unlimited size.prtotal=unlimited time=unlimited
 {{end}}access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="{{.BindDN}}" read by * none
+access to * by dn.exact="{{.BindDN}}" {{if .Changes}}write{{else}}read{{end}} by * none
 overlay ppolicy
-`))
+{{if .Changes}}overlay syncprov
+syncprov-sessionlog 1000
+{{end}}`))
 
 func (o Options) writeConfig(path, folder string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)

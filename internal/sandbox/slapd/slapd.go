@@ -42,6 +42,8 @@ type Options struct {
 	Listen string
 	// SizeLimit cuts every search of the bind DN, paged ones too, after so many entries; 0: unlimited.
 	SizeLimit int
+	// Changes can be followed by content synchronization (RFC 4533), with a log of the last 1,000, and the bind DN may make some.
+	Changes bool
 }
 
 // Server is a slapd that runs.
@@ -51,10 +53,11 @@ type Server struct {
 	// CAFile is the PEM file of the CA, for clients that read files.
 	CAFile string
 
-	folder string
-	stop   context.CancelFunc
-	done   chan struct{} // closed when the process is gone
-	stderr limitedBuffer
+	folder  string
+	program string
+	stop    context.CancelFunc
+	done    chan struct{} // closed when the process is gone
+	stderr  limitedBuffer
 }
 
 // Start loads the people into a new directory and starts slapd. The server ends with ctx or by Close.
@@ -94,7 +97,8 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 func (o Options) start(ctx context.Context, folder string, programs []string) (*Server, error) {
-	config, ldif := filepath.Join(folder, "slapd.conf"), filepath.Join(folder, "people.ldif")
+	s := &Server{CAFile: filepath.Join(folder, "tls", "ca.pem"), folder: folder, program: programs[1]}
+	config, ldif := s.config(), filepath.Join(folder, "people.ldif")
 	err := errors.Join(
 		os.Mkdir(filepath.Join(folder, "db"), 0o700),
 		o.CA.WriteFiles(filepath.Join(folder, "tls"), loopback, "localhost"),
@@ -107,13 +111,21 @@ func (o Options) start(ctx context.Context, folder string, programs []string) (*
 	if out, err := exec.CommandContext(ctx, programs[0], "-q", "-f", config, "-l", ldif).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("slapadd: %w: %s", err, lastLines(out))
 	}
-	s := &Server{CAFile: filepath.Join(folder, "tls", "ca.pem"), folder: folder}
-	return s, s.run(ctx, programs[1], config, o.Listen)
+	return s, s.run(ctx, o.Listen)
+}
+
+func (s *Server) config() string { return filepath.Join(s.folder, "slapd.conf") }
+
+// Restart ends slapd and starts it again over the same database. What it only had in memory, like the log of changes, is lost; the ports
+// are others. Meanwhile nobody may use s.
+func (s *Server) Restart(ctx context.Context) error {
+	s.end()
+	return s.run(ctx, "")
 }
 
 // run starts slapd and waits until it accepts connections. A port that was free a moment ago may be taken meanwhile: then
 // it tries others.
-func (s *Server) run(ctx context.Context, program, config, listen string) error {
+func (s *Server) run(ctx context.Context, listen string) error {
 	var err error
 	for range 3 {
 		var secure, plain string
@@ -121,7 +133,7 @@ func (s *Server) run(ctx context.Context, program, config, listen string) error 
 			return err
 		}
 		s.URL, s.StartTLSURL = "ldaps://"+secure, "ldap://"+plain
-		s.launch(ctx, program, config)
+		s.launch(ctx)
 		if err = s.awaitReady(ctx, secure, plain); err == nil {
 			return nil
 		}
@@ -134,9 +146,9 @@ func (s *Server) run(ctx context.Context, program, config, listen string) error 
 }
 
 // launch runs slapd in the foreground (-d 0), so that the process we started is the server and ends by its own pid.
-func (s *Server) launch(ctx context.Context, program, config string) {
+func (s *Server) launch(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, program, "-h", s.URL+" "+s.StartTLSURL, "-f", config, "-d", "0")
+	cmd := exec.CommandContext(ctx, s.program, "-h", s.URL+" "+s.StartTLSURL, "-f", s.config(), "-d", "0")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	s.stderr.reset()
