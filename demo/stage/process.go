@@ -153,6 +153,9 @@ func (s *Stage) Environment() []string {
 		}
 	}
 	env = append(env, "HOLDFAST_STATE="+s.Path("holdfast"))
+	if s.o.Store != "" {
+		env = append(env, "HOLDFAST_STORE="+s.o.Store)
+	}
 	if s.o.Temporal != "" {
 		env = append(env, "TEMPORAL_ADDRESS="+s.o.Temporal, "HOLDFAST_GATEWAY=https://"+s.address(s.ports[gatewayPort]),
 			"HOLDFAST_CA_FILE="+s.Path("holdfast", "gateway.pem"), "HOLDFAST_TOKEN_FILE="+s.Path("holdfast", "read.token"))

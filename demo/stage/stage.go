@@ -59,6 +59,8 @@ type Options struct {
 	KMS bool
 	// Temporal is the address of a running server that the programs use instead of starting one.
 	Temporal string
+	// Store is the address of another store than the stage's own.
+	Store string
 }
 
 // Stage is a set-up stage.
