@@ -3,6 +3,7 @@ package graph
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -60,6 +61,17 @@ func (a *answerWriter) send(r *http.Request) {
 	z.Reset(a.ResponseWriter)
 	z.Write(a.body.Bytes())
 	z.Close()
+}
+
+// cut sends half of what was held back and breaks the connection. It does not return.
+func (a *answerWriter) cut() {
+	a.Header().Set("Content-Length", fmt.Sprint(a.body.Len()))
+	if a.status != 0 {
+		a.ResponseWriter.WriteHeader(a.status)
+	}
+	a.ResponseWriter.Write(a.body.Bytes()[:a.body.Len()/2])
+	http.NewResponseController(a.ResponseWriter).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 // compressors are kept because each is most of a megabyte.

@@ -13,6 +13,11 @@ const (
 	CallOrganization    Call = "organization"
 	CallUsers           Call = "users"
 	CallUser            Call = "user"
+	CallUserDelta       Call = "users.delta"
+	CallDeletedUsers    Call = "users.deleted"
+	CallGroup           Call = "group"
+	CallMembers         Call = "group.members"
+	CallBatch           Call = "batch" // each request in it counts besides
 	CallMailboxSettings Call = "mailboxSettings"
 	CallFolders         Call = "mailFolders"
 	CallFolderDelta     Call = "mailFolders.delta"
@@ -32,7 +37,7 @@ const (
 	CallUnknown         Call = "unknown"
 )
 
-var allCalls = []Call{CallToken, CallOrganization, CallUsers, CallUser, CallMailboxSettings, CallFolders, CallFolderDelta, CallFolder, CallMessages,
+var allCalls = []Call{CallToken, CallOrganization, CallUsers, CallUser, CallUserDelta, CallDeletedUsers, CallGroup, CallMembers, CallBatch, CallMailboxSettings, CallFolders, CallFolderDelta, CallFolder, CallMessages,
 	CallMessageDelta, CallMessage, CallMessageValue, CallAttachments, CallAttachmentValue, CallDrive, CallDriveDelta, CallItem, CallChildren,
 	CallContent, CallDownload, CallUnknown}
 

@@ -47,6 +47,8 @@ type Change struct {
 	Item string `json:"item,omitempty"`
 	Into string `json:"into,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Account is for OpAddUser and OpEditUser.
+	Account *Account `json:"account,omitempty"`
 	// Service is for OpExpireDeltas.
 	Service Service `json:"service,omitempty"`
 	// At is when it happened; filled in when it is zero.
@@ -87,8 +89,11 @@ func (s *Server) ExpireDeltas(service Service) error {
 
 // apply makes the change in memory. It changes nothing when it fails.
 func (c *company) apply(ch Change) (string, error) {
+	if id, known, err := c.directory.apply(ch); known {
+		return id, err
+	}
 	if ch.Op == OpExpireDeltas {
-		if ch.Service != Mail && ch.Service != Drive {
+		if ch.Service != Mail && ch.Service != Drive && ch.Service != Directory {
 			return "", fmt.Errorf("%s: there is no service %q", ch.Op, ch.Service)
 		}
 		c.epochs.Lock()

@@ -20,6 +20,7 @@ type company struct {
 	drives    map[string]*user
 	signKey   []byte // of cursors and download URLs; made from the seed, so that they outlive a restart
 	addresses []content.Address
+	directory *directory
 
 	epochs sync.Mutex
 	epoch  map[Service]int // generation of delta tokens
@@ -31,6 +32,8 @@ type Service string
 const (
 	Mail  Service = "mail"
 	Drive Service = "drive"
+	// Directory is nobody's: users/delta.
+	Directory Service = "directory"
 )
 
 // mailboxConcurrency is how many requests of one application a mailbox takes at once.
@@ -67,7 +70,23 @@ func newCompany(o Options) *company {
 		}
 		c.addresses = append(c.addresses, content.Address{Name: p.DisplayName(), Mail: p.Mail})
 	}
+	c.directory = newDirectory(o, c.users)
 	return c
+}
+
+// lookUp finds who is in the directory under a name: the account as it is now and, for one of the people, what is behind it.
+func (c *company) lookUp(name string) (*user, *entry) {
+	d := c.directory
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e, ok := d.find(name, false)
+	switch {
+	case !ok:
+		return nil, nil
+	case e.n <= len(c.users):
+		return c.users[e.n-1], e
+	}
+	return nil, e
 }
 
 // find looks a person up by id, UPN or mail.

@@ -19,12 +19,16 @@ type round struct {
 func (s *Server) openRound(c *call, service Service, feedName string, o options, now uint64, standard, limit int) (round, *apiError) {
 	r := round{service: service, size: o.size(standard, limit)}
 	epoch := s.company.currentEpoch(service)
-	_, r.shuffled = s.faults.strike(c.kind, c.user.UPN, FaultShuffle)
+	upn := ""
+	if c.user != nil {
+		upn = c.user.UPN
+	}
+	_, r.shuffled = s.faults.strike(c.kind, upn, FaultShuffle)
 	switch {
 	case o.Token == "":
 		r.cursor = cursor{Feed: feedName, Floor: now, Select: o.Select, Size: r.size, Hidden: o.Hidden, Lean: o.Lean, Epoch: epoch}
 		return r, nil
-	case o.Token == "latest" && service == Drive:
+	case o.Token == "latest" && service != Mail:
 		r.cursor = cursor{Feed: feedName, Since: now, Select: o.Select, Size: r.size, Lean: o.Lean, Epoch: epoch}
 		return r, nil
 	}
@@ -32,6 +36,8 @@ func (s *Server) openRound(c *call, service Service, feedName string, o options,
 	switch {
 	case !ok && service == Drive:
 		return r, badRequest("invalidRequest", "The provided sync token is malformed.")
+	case !ok && service == Directory:
+		return r, badRequest("Request_BadRequest", "Badly formed token.")
 	case !ok:
 		return r, badRequest("SyncStateInvalid", "The sync state in the token is not valid.")
 	case cur.Epoch != epoch:
@@ -58,8 +64,13 @@ func (s *Server) expired(c *call, service Service, cur cursor) *apiError {
 	return e
 }
 
+// pager is a feed that is read page by page.
+type pager interface {
+	page(c cursor, size int, live func(feedEntry) bool) (list []feedEntry, next uint64, more bool)
+}
+
 // page takes the round's entries from a feed, and moves the cursor.
-func (r *round) page(f feed, live func(feedEntry) bool) (list []feedEntry, more bool) {
+func (r *round) page(f pager, live func(feedEntry) bool) (list []feedEntry, more bool) {
 	if r.shuffled && r.cursor.Page%3 == 1 {
 		return nil, true // a page may be empty and still have a next one
 	}

@@ -20,8 +20,10 @@ const (
 	FaultUnauthorized FaultKind = "unauthorized"
 	// FaultSlow waits Delay before it answers.
 	FaultSlow FaultKind = "slow"
-	// FaultCut breaks the connection in the middle of a body ($value or a download).
+	// FaultCut breaks the connection in the middle of a body.
 	FaultCut FaultKind = "cut"
+	// FaultPartial gives changed users in users/delta with one of their properties alone.
+	FaultPartial FaultKind = "partial"
 	// FaultShuffle gives delta pages in reverse order, with an item repeated and with empty pages in between.
 	FaultShuffle FaultKind = "shuffle"
 	// FaultFence closes User's mailbox to applications (403 "Access to OData is disabled").
@@ -38,7 +40,7 @@ const (
 	FaultTooLarge FaultKind = "too-large"
 )
 
-var faultKinds = []FaultKind{FaultThrottle, FaultUnavailable, FaultUnauthorized, FaultSlow, FaultCut, FaultShuffle, FaultFence, FaultNoHash,
+var faultKinds = []FaultKind{FaultThrottle, FaultUnavailable, FaultUnauthorized, FaultSlow, FaultCut, FaultPartial, FaultShuffle, FaultFence, FaultNoHash,
 	FaultCorrupt, FaultLocked, FaultDenied, FaultTooLarge}
 
 // Fault is an order to misbehave. It stands until it is used up or cleared.

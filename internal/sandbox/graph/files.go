@@ -16,7 +16,7 @@ const downloadURLProperty = "@microsoft.graph.downloadUrl"
 
 // service gives the drive of a call, or the answer for somebody who has none.
 func (c *call) drive() (*drive, *apiError) {
-	if c.user.NoMailbox {
+	if c.user == nil || c.user.NoMailbox {
 		return nil, notFound("ResourceNotFound", "User's mysite not found.")
 	}
 	return c.user.drive(), nil

@@ -28,11 +28,12 @@ type journalHead struct {
 	People   int    `json:"people"`
 	Messages int    `json:"messages"`
 	Files    int    `json:"files"`
+	Crowd    int    `json:"crowd,omitempty"`
 	First    string `json:"first"` // the first person's id
 }
 
 func (c *company) head() journalHead {
-	h := journalHead{Sandbox: 1, Seed: c.seed, People: len(c.users), Messages: c.messages, Files: c.files}
+	h := journalHead{Sandbox: 1, Seed: c.seed, People: len(c.users), Messages: c.messages, Files: c.files, Crowd: c.directory.crowd}
 	if len(c.users) > 0 {
 		h.First = c.users[0].GraphID
 	}

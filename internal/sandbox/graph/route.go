@@ -14,6 +14,8 @@ type area int
 const (
 	areaOrganization area = iota
 	areaUsers
+	areaGroups
+	areaBatch // each request in it has its own area
 	areaSettings
 	areaMailMeta // folders and properties of messages
 	areaMailBody // bytes of messages
@@ -25,16 +27,18 @@ const (
 var allowedBy = map[area][]string{
 	areaOrganization: {"Organization.Read.All", "Organization.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"},
 	areaUsers:        {"User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"},
-	areaSettings:     {"MailboxSettings.Read", "MailboxSettings.ReadWrite"},
-	areaMailMeta:     {"Mail.Read", "Mail.ReadWrite", "Mail.ReadBasic", "Mail.ReadBasic.All"},
-	areaMailBody:     {"Mail.Read", "Mail.ReadWrite"},
-	areaFiles:        {"Files.Read.All", "Files.ReadWrite.All", "Sites.Read.All", "Sites.ReadWrite.All"},
+	areaGroups: {"GroupMember.Read.All", "GroupMember.ReadWrite.All", "Group.Read.All", "Group.ReadWrite.All", "Directory.Read.All",
+		"Directory.ReadWrite.All"},
+	areaSettings: {"MailboxSettings.Read", "MailboxSettings.ReadWrite"},
+	areaMailMeta: {"Mail.Read", "Mail.ReadWrite", "Mail.ReadBasic", "Mail.ReadBasic.All"},
+	areaMailBody: {"Mail.Read", "Mail.ReadWrite"},
+	areaFiles:    {"Files.Read.All", "Files.ReadWrite.All", "Sites.Read.All", "Sites.ReadWrite.All"},
 }
 
 // refusal is how the area says that the permission is missing.
 func (a area) refusal() *apiError {
 	switch a {
-	case areaOrganization, areaUsers:
+	case areaOrganization, areaUsers, areaGroups:
 		return &apiError{Status: 403, Code: "Authorization_RequestDenied", Message: "Insufficient privileges to complete the operation."}
 	case areaFiles:
 		return &apiError{Status: 403, Code: "accessDenied", Message: "Access denied"}
@@ -45,12 +49,18 @@ func (a area) refusal() *apiError {
 // outlook tells whether the area belongs to a mailbox and so falls under its limits.
 func (a area) outlook() bool { return a == areaSettings || a == areaMailMeta || a == areaMailBody }
 
+// directory tells whether the area is that of users and groups.
+func (a area) directory() bool { return a == areaUsers || a == areaGroups || a == areaBatch }
+
 // call is one request on its way through the server.
 type call struct {
 	w    http.ResponseWriter
 	r    *http.Request
 	kind Call
-	user *user // of the {user} or {drive} in the path; nil when there is none
+	// user is that of the {user} or {drive} in the path, as far as it has a mailbox and a drive, and account the one of the directory; nil
+	// when there is none.
+	user    *user
+	account *entry
 }
 
 // route is one operation.
@@ -65,8 +75,13 @@ type route struct {
 var routes = []route{
 	{CallOrganization, areaOrganization, "/organization", (*Server).organization},
 	{CallUsers, areaUsers, "/users", (*Server).listUsers},
+	{CallUserDelta, areaUsers, "/users/delta", (*Server).userDelta},
 	{CallUser, areaUsers, "/users/{user}", (*Server).getUser},
+	{CallDeletedUsers, areaUsers, "/directory/deletedItems/microsoft.graph.user", (*Server).deletedUsers},
+	{CallGroup, areaGroups, "/groups/{group}", (*Server).getGroup},
+	{CallMembers, areaGroups, "/groups/{group}/transitiveMembers", (*Server).transitiveMembers},
 	{CallMailboxSettings, areaSettings, "/users/{user}/mailboxSettings", (*Server).mailboxSettings},
+	{CallMailboxSettings, areaSettings, "/users/{user}/mailboxSettings/userPurpose", (*Server).userPurpose},
 	{CallFolders, areaMailMeta, "/users/{user}/mailFolders", (*Server).listFolders},
 	{CallFolderDelta, areaMailMeta, "/users/{user}/mailFolders/delta", (*Server).folderDelta},
 	{CallFolder, areaMailMeta, "/users/{user}/mailFolders/{folder}", (*Server).getFolder},
@@ -95,12 +110,14 @@ var routes = []route{
 // graphHandler serves the token endpoint and Graph on one host.
 func (s *Server) graphHandler() http.Handler {
 	login, api := http.NewServeMux(), http.NewServeMux()
+	s.api = api
 	login.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.serveToken)
 	login.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.serveDiscovery)
 	login.HandleFunc("GET /common/discovery/instance", s.serveInstances)
 	for _, rt := range routes {
 		api.HandleFunc("GET /v1.0"+rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, rt) })
 	}
+	api.HandleFunc("POST /v1.0/$batch", func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, batchRoute) })
 	api.HandleFunc("/v1.0/", func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, unknownRoute) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/v1.0/") {
@@ -112,6 +129,9 @@ func (s *Server) graphHandler() http.Handler {
 		api.ServeHTTP(w, &plain)
 	})
 }
+
+// batchRoute is the one that is posted to.
+var batchRoute = route{kind: CallBatch, area: areaBatch, serve: func(s *Server, c *call) error { return s.batch(c) }}
 
 // unknownRoute answers what is not served.
 var unknownRoute = route{kind: CallUnknown, area: areaUsers, serve: func(_ *Server, c *call) error {
@@ -138,6 +158,11 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, rt route) {
 		}
 		e.write(out, requestID, clientID)
 	}
+	if rt.area.directory() {
+		if _, hit := s.faults.strike(rt.kind, "", FaultCut); hit {
+			out.cut()
+		}
+	}
 	out.send(r)
 }
 
@@ -154,10 +179,10 @@ func (s *Server) handle(c *call, rt route) error {
 	if f, hit := s.faults.strike(rt.kind, upn, FaultThrottle, FaultUnavailable); hit {
 		return f.answer(rt.area)
 	}
-	if rt.kind != CallUnknown && !slices.ContainsFunc(allowedBy[rt.area], func(role string) bool { return slices.Contains(claims.Roles, role) }) {
+	if rt.kind != CallUnknown && rt.kind != CallBatch && !slices.ContainsFunc(allowedBy[rt.area], func(role string) bool { return slices.Contains(claims.Roles, role) }) {
 		return rt.area.refusal()
 	}
-	if c.user == nil && (c.r.PathValue("user") != "" || c.r.PathValue("drive") != "") {
+	if c.user == nil && c.account == nil && (c.r.PathValue("user") != "" || c.r.PathValue("drive") != "") {
 		return unknownOwner(c.r)
 	}
 	if rt.area.outlook() {
@@ -168,17 +193,18 @@ func (s *Server) handle(c *call, rt route) error {
 
 // resolveUser finds whose things are asked for and gives the UPN, or an empty string.
 func (s *Server) resolveUser(c *call) string {
-	var ok bool
 	if name := c.r.PathValue("user"); name != "" {
-		c.user, ok = s.company.find(name)
+		c.user, c.account = s.company.lookUp(name)
 	} else if id := c.r.PathValue("drive"); id != "" {
-		c.user, ok = s.company.drives[id]
+		c.user = s.company.drives[id]
 	}
-	if !ok {
-		c.user = nil
-		return ""
+	switch {
+	case c.user != nil:
+		return c.user.UPN
+	case c.account != nil:
+		return c.account.UPN
 	}
-	return c.user.UPN
+	return ""
 }
 
 var invalidToken = &apiError{Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken", Message: "Access token has expired or is not yet valid.",
@@ -196,7 +222,12 @@ func unknownOwner(r *http.Request) *apiError {
 	if id := r.PathValue("drive"); id != "" {
 		return notFound("itemNotFound", "The resource could not be found.")
 	}
-	return notFound("Request_ResourceNotFound", fmt.Sprintf("Resource '%.100s' does not exist or one of its queried reference-property objects are not present.", r.PathValue("user")))
+	return missing(r.PathValue("user"))
+}
+
+// missing is the directory's word for an object that it does not have.
+func missing(name string) *apiError {
+	return notFound("Request_ResourceNotFound", fmt.Sprintf("Resource '%.100s' does not exist or one of its queried reference-property objects are not present.", name))
 }
 
 // answer is the fault in the area's words.
@@ -218,7 +249,10 @@ func (f Fault) answer(a area) *apiError {
 // handleOutlook keeps to a mailbox's rules: it must exist, be open to applications, and take at most four requests at once
 // (learn.microsoft.com/graph/throttling-limits, Outlook service limits).
 func (s *Server) handleOutlook(c *call, rt route) error {
-	if c.user.NoMailbox {
+	if rt.area == areaSettings && c.user == nil && c.account.Purpose != "" {
+		return rt.serve(s, c)
+	}
+	if c.user == nil || c.user.NoMailbox {
 		return notFound("MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise.")
 	}
 	if _, hit := s.faults.strike(rt.kind, c.user.UPN, FaultFence); hit {

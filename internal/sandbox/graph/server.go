@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
@@ -34,6 +35,8 @@ type Options struct {
 	People             []sandbox.Person
 	MessagesPerMailbox int // default 12; negative: none
 	FilesPerDrive      int // default 8; negative: none
+	// Crowd is how many more users the directory has, without mailboxes and drives. They are made up when they are looked at.
+	Crowd int
 
 	TenantID string // GUID; default: made from the seed
 	Domain   string // the verified domain; default: that of the first person's UPN
@@ -68,6 +71,8 @@ type Server struct {
 	faults  faults
 	calls   counters
 	journal *journal
+	ahead   atomic.Int64 // of the directory's clock, in nanoseconds
+	api     *http.ServeMux
 
 	graphURL, contentURL, adminURL string
 	servers                        []*http.Server

@@ -3,6 +3,7 @@ package graph
 import (
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // Page sizes of Graph: what a call gives when nothing is said, and at most.
@@ -27,47 +28,80 @@ func (s *Server) organization(c *call) error {
 // userProperties may be selected. Others of the real service are refused like misspelt ones.
 var userProperties = []string{"id", "displayName", "userPrincipalName", "mail", "proxyAddresses", "givenName", "surname", "accountEnabled", "userType",
 	"department", "jobTitle", "employeeId", "createdDateTime", "deletedDateTime", "assignedPlans", "assignedLicenses", "onPremisesImmutableId",
-	"mailNickname", "usageLocation", "businessPhones", "mobilePhone", "officeLocation", "preferredLanguage"}
+	"mailNickname", "usageLocation", "businessPhones", "mobilePhone", "officeLocation", "preferredLanguage", "onPremisesExtensionAttributes"}
 
 // userDefaults are what Graph gives when nothing is selected.
 var userDefaults = []string{"businessPhones", "displayName", "givenName", "jobTitle", "mail", "mobilePhone", "officeLocation", "preferredLanguage",
 	"surname", "userPrincipalName"}
 
-func userObject(u *user) object {
-	plans := []object{}
-	if !u.NoMailbox {
+// skuID is the licence that there is.
+var skuID = guid(0, "sku E3")
+
+// object is the user as Graph shows it.
+func (e *entry) object() object {
+	plans, licences := []object{}, []object{}
+	if e.Licensed {
 		for _, service := range []string{"exchange", "SharePoint"} {
-			plans = append(plans, object{"assignedDateTime": "2020-03-02T09:00:00Z", "capabilityStatus": "Enabled", "service": service, "servicePlanId": guid(0, "plan "+service)})
+			plans = append(plans, object{"assignedDateTime": "2020-03-02T09:00:00Z", "capabilityStatus": "Enabled", "service": service, "servicePlanId": planIDs[service]})
 		}
+		licences = append(licences, object{"disabledPlans": []string{}, "skuId": skuID})
+	}
+	kind, nickname := "Member", e.UPN
+	if e.Guest {
+		kind = "Guest"
+	}
+	if at := strings.IndexByte(nickname, '@'); at > 0 {
+		nickname = nickname[:at]
 	}
 	return object{
-		"id": u.GraphID, "displayName": u.DisplayName(), "userPrincipalName": u.UPN, "mail": u.Mail, "proxyAddresses": []string{"SMTP:" + u.Mail},
-		"givenName": u.GivenName, "surname": u.Surname, "accountEnabled": !u.Disabled, "userType": "Member", "department": u.Department,
-		"jobTitle": nil, "employeeId": u.EmployeeID, "createdDateTime": "2020-03-02T09:00:00Z", "deletedDateTime": nil,
-		"assignedPlans": plans, "assignedLicenses": []object{}, "onPremisesImmutableId": nil, "mailNickname": u.UID, "usageLocation": "DE",
-		"businessPhones": []string{}, "mobilePhone": nil, "officeLocation": nil, "preferredLanguage": nil,
+		"id": e.id, "displayName": e.DisplayName, "userPrincipalName": e.UPN, "mail": orNull(e.Mail), "proxyAddresses": e.proxies(),
+		"givenName": orNull(e.GivenName), "surname": orNull(e.Surname), "accountEnabled": !e.Disabled, "userType": kind, "department": orNull(e.Department),
+		"jobTitle": orNull(e.JobTitle), "employeeId": orNull(e.EmployeeID), "createdDateTime": "2020-03-02T09:00:00Z", "deletedDateTime": e.deletedAt(),
+		"assignedPlans": plans, "assignedLicenses": licences, "onPremisesImmutableId": nil, "mailNickname": nickname, "usageLocation": "DE",
+		"businessPhones": []string{}, "mobilePhone": nil, "officeLocation": nil, "preferredLanguage": nil, "onPremisesExtensionAttributes": e.extensions(),
 	}
 }
 
+var planIDs = map[string]string{"exchange": guid(0, "plan exchange"), "SharePoint": guid(0, "plan SharePoint")}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// proxies are the addresses, the primary one in capitals.
+func (e *entry) proxies() []string {
+	list := make([]string, 0, 1+len(e.Aliases))
+	if e.Mail != "" {
+		list = append(list, "SMTP:"+e.Mail)
+	}
+	for _, a := range e.Aliases {
+		list = append(list, "smtp:"+a)
+	}
+	return list
+}
+
+func (e *entry) deletedAt() any {
+	if e.where == present {
+		return nil
+	}
+	return stamp(e.deleted)
+}
+
+// extensions are always there, all fifteen of them.
+func (e *entry) extensions() object {
+	o := make(object, 15)
+	for n := range 15 {
+		name := "extensionAttribute" + strconv.Itoa(n+1)
+		o[name] = orNull(e.ExtensionAttributes[name])
+	}
+	return o
+}
+
 func (s *Server) listUsers(c *call) error {
-	o, e := parseOptions(c.r.URL.Query(), c.r.Header, userProperties)
-	if e != nil {
-		return e
-	}
-	if o.Top > usersMax {
-		return badRequest("Request_UnsupportedQuery", "Invalid page size specified: '"+strconv.Itoa(o.Top)+"'. Must be between 1 and 999 inclusive.")
-	}
-	if o.Filter != "" {
-		return badRequest("Request_UnsupportedQuery", "Unsupported or invalid query filter clause.")
-	}
-	l := listing{feed: "users", context: "#users", size: o.size(usersDefault, usersMax)}
-	if e := s.resume(&l, &o); e != nil {
-		return e
-	}
-	if len(o.Select) == 0 {
-		o.Select = userDefaults
-	}
-	return writeList(s, c, l, o, s.company.users, userObject)
+	return s.writeUsers(c, present, listing{feed: "users", context: "#users"})
 }
 
 func (s *Server) getUser(c *call) error {
@@ -78,18 +112,28 @@ func (s *Server) getUser(c *call) error {
 	if len(o.Select) == 0 {
 		o.Select = userDefaults
 	}
-	out := pick(userObject(c.user), o.Select)
+	out := pick(c.account.object(), o.Select)
 	out["@odata.context"] = s.GraphURL() + "/$metadata#users/$entity"
 	writeJSON(c.w, http.StatusOK, out)
 	return nil
 }
 
 func (s *Server) mailboxSettings(c *call) error {
+	archive := any(nil)
+	if c.user != nil {
+		archive = c.user.ids.folderID(archiveNumber)
+	}
 	writeJSON(c.w, http.StatusOK, object{
-		"@odata.context": s.GraphURL() + "/$metadata#users('" + c.user.GraphID + "')/mailboxSettings",
-		"userPurpose":    "user", "timeZone": "W. Europe Standard Time", "dateFormat": "dd.MM.yyyy", "timeFormat": "HH:mm",
-		"archiveFolder": c.user.ids.folderID(archiveNumber), "language": object{"locale": "de-DE", "displayName": "German (Germany)"},
+		"@odata.context": s.GraphURL() + "/$metadata#users('" + c.account.id + "')/mailboxSettings",
+		"userPurpose":    c.account.Purpose, "timeZone": "W. Europe Standard Time", "dateFormat": "dd.MM.yyyy", "timeFormat": "HH:mm",
+		"archiveFolder": archive, "language": object{"locale": "de-DE", "displayName": "German (Germany)"},
 	})
+	return nil
+}
+
+// userPurpose is a property of the settings by its own address.
+func (s *Server) userPurpose(c *call) error {
+	writeJSON(c.w, http.StatusOK, object{"@odata.context": s.GraphURL() + "/$metadata#users('" + c.account.id + "')/mailboxSettings/userPurpose", "value": c.account.Purpose})
 	return nil
 }
 
