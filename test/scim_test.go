@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-backup/holdfast/integrations/scim/conformance"
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/readapi"
+	"github.com/holdfast-backup/holdfast/internal/sandbox"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/postgres"
 	"github.com/holdfast-backup/holdfast/starter/tenantfile"
 	"github.com/holdfast-backup/holdfast/workflows"
@@ -158,7 +159,11 @@ func newStoreAddress(t *testing.T, database string) string {
 	if database == "SQLite" {
 		return ""
 	}
-	server, err := postgres.Start(t.Context(), postgres.Options{})
+	ca, err := sandbox.NewCA("database")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := postgres.Start(t.Context(), postgres.Options{CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +171,7 @@ func newStoreAddress(t *testing.T, database string) string {
 	if err := server.CreateDatabase(t.Context(), "holdfast", ""); err != nil {
 		t.Fatal(err)
 	}
-	return server.SocketURL("holdfast")
+	return server.URL("holdfast")
 }
 
 // strangersSeeNothing: a token is of one directory of one tenant, and finds, reads, changes and deletes nothing of another.
