@@ -72,7 +72,7 @@ func (a *postgresAddress) takeSettings(query url.Values) error {
 		switch {
 		case len(values) != 1:
 			return badConfig("the store's address has "+strconv.Quote(name)+" more than once", "", nil)
-		case name == "sslmode":
+		case name == "sslmode" || name == "port":
 		case name == "connections":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < leastConnections || n > mostConnections {
@@ -84,7 +84,7 @@ func (a *postgresAddress) takeSettings(query url.Values) error {
 				return badConfig("the store's address has a "+name+" that is no absolute path", "give "+name+"=/absolute/path", nil)
 			}
 		default:
-			return badConfig("the store's address has an unknown setting", "it takes sslmode, sslrootcert, sslcert, sslkey, passwordFile, host and connections", nil)
+			return badConfig("the store's address has an unknown setting", "it takes sslmode, sslrootcert, sslcert, sslkey, passwordFile, host, port and connections", nil)
 		}
 	}
 	a.passwordFile = query.Get("passwordFile")

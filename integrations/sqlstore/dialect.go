@@ -16,7 +16,7 @@ type dialect interface {
 	insert(ctx context.Context, tx *sql.Tx, table, columns string, rows [][]any, then string) error
 	// know lets the database count its rows anew before it plans statements over all of them.
 	know(ctx context.Context, tx *sql.Tx, tables ...string) error
-	// collides tells that a transaction failed because of another one, left nothing, and may be run again at once.
+	// collides tells that a transaction failed because of another one, or never began, left nothing, and may be run again at once.
 	collides(err error) bool
 	// migrations are the steps of the schema, and how goose calls this dialect.
 	migrations() (goose.Dialect, fs.FS, error)

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,14 +11,6 @@ import (
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
-
-// ignoreDone forgives a rollback of a transaction that its context ended.
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
-}
 
 func TestStoreOfANewerHoldfastIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdfast.db")

@@ -150,10 +150,14 @@ func elements[T any](rows [][]any, c int, value func(reflect.Value) T) []*T {
 }
 
 // collides: 40001 serialization_failure, 40P01 deadlock_detected
-// (https://www.postgresql.org/docs/15/errcodes-appendix.html).
+// (https://www.postgresql.org/docs/15/errcodes-appendix.html). A connection that turns out to be dead before anything was sent is one
+// more such case: after a server came back, every connection of the pool is like that once.
 func (postgres) collides(err error) bool {
 	var answer *pgconn.PgError
-	return errors.As(err, &answer) && (answer.Code == "40001" || answer.Code == "40P01")
+	if errors.As(err, &answer) {
+		return answer.Code == "40001" || answer.Code == "40P01"
+	}
+	return err != nil && pgconn.SafeToRetry(err)
 }
 
 func (postgres) migrations() (goose.Dialect, fs.FS, error) {

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -195,7 +193,7 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(openingEnv); dsn != "" {
 		os.Exit(openAndWrite(dsn))
 	}
-	os.Exit(m.Run())
+	os.Exit(onEveryDatabase(m))
 }
 
 func openAndWrite(dsn string) int {
@@ -215,7 +213,7 @@ func openAndWrite(dsn string) int {
 }
 
 func TestProcessesThatStartAtOnceMakeOneStore(t *testing.T) {
-	dsn := "sqlite://" + filepath.Join(t.TempDir(), "holdfast.db")
+	dsn := newDSN(t)
 	var processes sync.WaitGroup
 	for range 5 {
 		processes.Go(func() {
@@ -227,7 +225,7 @@ func TestProcessesThatStartAtOnceMakeOneStore(t *testing.T) {
 		})
 	}
 	processes.Wait()
-	s := openAt(t, strings.TrimPrefix(dsn, "sqlite://"))
+	s := openDSN(t, dsn)
 	var n int
 	must(t, s.read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM receipt`).Scan(&n))
 	if n != 5 {

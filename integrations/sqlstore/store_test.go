@@ -28,16 +28,21 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const acme = "acme"
 
-// newStore opens a new store that ends with the test.
+// newStore opens a new store that ends with the test, of the kind that this run of the tests is about.
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	return openAt(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	return openDSN(t, newDSN(t))
 }
 
 // openAt opens the store at path, as another process would.
 func openAt(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), "sqlite://"+path)
+	return openDSN(t, "sqlite://"+path)
+}
+
+func openDSN(t testing.TB, dsn string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), dsn)
 	if err != nil {
 		t.Fatalf("open the store: %v", err)
 	}
@@ -49,11 +54,11 @@ func openAt(t testing.TB, path string) *Store {
 	return s
 }
 
-// twoStores opens one file twice.
+// twoStores opens one new store twice, as two processes would.
 func twoStores(t testing.TB) (*Store, *Store) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "holdfast.db")
-	return openAt(t, path), openAt(t, path)
+	dsn := newDSN(t)
+	return openDSN(t, dsn), openDSN(t, dsn)
 }
 
 func acmeWith(connectors ...backup.ConnectorConfig) backup.Tenant {
