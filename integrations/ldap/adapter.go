@@ -35,11 +35,10 @@ func (a *Adapter) Resolve(r *net.Resolver) { a.resolver = r }
 // OpenDirectory connects to the first of the directory's servers that can be reached, and binds. The caller closes the Directory. Errors:
 // CodeBadConfig, CodeUnreachable (name, network, TLS), CodeBadCredential.
 func (a *Adapter) OpenDirectory(ctx context.Context, t backup.Tenant, dir backup.DirectoryConfig) (*Directory, error) {
-	s, err := settingsOf(dir.LDAP)
+	s, err := settingsOf(t, dir)
 	if err != nil {
 		return nil, err
 	}
-	s.ruleGroups, s.ruleAttributes = t.RuleGroups(dir.Name), t.RuleAttributes(dir.Name)
 	d := &dialer{settings: s, secrets: a.secrets, resolver: a.resolver}
 	return d.openFirst(ctx)
 }
@@ -54,11 +53,11 @@ type settings struct {
 	server           // the one that we are connected to
 }
 
-func settingsOf(c *backup.LDAPConfig) (settings, error) {
-	if c == nil {
+func settingsOf(t backup.Tenant, dir backup.DirectoryConfig) (settings, error) {
+	if dir.LDAP == nil {
 		return settings{}, badConfig("the tenant has no directory.ldap section", "describe the directory under directory.ldap")
 	}
-	s := settings{LDAPConfig: *c}
+	s := settings{LDAPConfig: *dir.LDAP, ruleGroups: t.RuleGroups(dir.Name), ruleAttributes: t.RuleAttributes(dir.Name)}
 	if s.Filter == "" {
 		s.Filter = defaultFilter
 	}
@@ -69,6 +68,9 @@ func settingsOf(c *backup.LDAPConfig) (settings, error) {
 		return s, err
 	}
 	if err := s.checkLogin(); err != nil {
+		return s, err
+	}
+	if err := s.checkReferrals(); err != nil {
 		return s, err
 	}
 	return s, s.check()
@@ -92,6 +94,13 @@ func (s *settings) check() error {
 			return badConfig(fmt.Sprintf("directory.ldap.groups: %q is not a DN", excerpt(g)), "for example cn=staff,ou=groups,dc=acme,dc=example")
 		}
 	}
+	return s.checkAttributes()
+}
+
+// maxRuleAttributes is how many attributes the rules may name for one directory.
+const maxRuleAttributes = 64
+
+func (s *settings) checkAttributes() error {
 	a := s.Attributes
 	for _, name := range []string{a.ID, a.Mail, a.UPN, a.DisplayName, a.EmployeeID, a.Department, a.Disabled} {
 		if name != "" && !attributeName.MatchString(name) {
@@ -100,6 +109,15 @@ func (s *settings) check() error {
 	}
 	if (a.Disabled == "") != (a.DisabledValue == "") {
 		return badConfig("directory.ldap.attributes: disabled and disabledValue belong together", "for example disabled: employeeType, disabledValue: disabled")
+	}
+	for _, name := range s.ruleAttributes {
+		if !attributeName.MatchString(name) {
+			return badConfig(fmt.Sprintf("profiles: %q is not the name of an LDAP attribute", excerpt(name)),
+				"for example employeeType; a rule for other directories names them under when.directories")
+		}
+	}
+	if len(s.ruleAttributes) > maxRuleAttributes {
+		return badConfig(fmt.Sprintf("profiles: the rules name more than %d attributes of the directory", maxRuleAttributes), "rules by group need none")
 	}
 	return nil
 }

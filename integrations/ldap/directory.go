@@ -162,7 +162,7 @@ func (d *Directory) list(ctx context.Context, keep *membership, yield func([]bac
 			return nil
 		}
 		e, hasID, whole := at.reader.person(r)
-		if !whole {
+		if !whole && e.DN != "" {
 			p.parts = append(p.parts, len(p.entries))
 		}
 		p.entries, p.anyID = append(p.entries, e), p.anyID || hasID

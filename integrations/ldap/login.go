@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 
 	"github.com/go-ldap/ldap/v3"
@@ -112,8 +113,10 @@ func (s *settings) checkLogin() error {
 		return badConfig("directory.ldap.bindDN is empty", "name the account that may read people; an anonymous reader is refused")
 	case s.Kerberos != nil && !principalName.MatchString(s.Kerberos.Principal):
 		return badConfig("directory.ldap.kerberos.principal is not name@REALM", "for example holdfast@ACME.EXAMPLE")
-	case s.Kerberos != nil && s.Kerberos.Keytab == "":
-		return badConfig("directory.ldap.kerberos.keytab is empty", "name the key table's file on the worker's machine")
+	case s.Kerberos != nil && !filepath.IsAbs(s.Kerberos.Keytab):
+		return badConfig("directory.ldap.kerberos.keytab is not an absolute path", "for example /etc/holdfast/acme.keytab, on the worker's machine")
+	case s.Kerberos != nil && s.Kerberos.Config != "" && !filepath.IsAbs(s.Kerberos.Config):
+		return badConfig("directory.ldap.kerberos.config is not an absolute path", "leave it out for "+defaultKerberosConfig)
 	}
 	return nil
 }

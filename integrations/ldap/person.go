@@ -115,13 +115,16 @@ func (r reader) read(e *ldap.Entry) (p backup.DirectoryEntry, hasID bool) {
 }
 
 // person makes a person of an entry. hasID tells whether the immutable id was readable; without it the entry gets one made of its
-// DN. whole is false when an attribute came in parts, of which this was the first. An attribute that breaks a limit, is not UTF-8 or holds
-// control characters is left out and the entry is marked bad; its own id stays, so that the account behind it does not count as gone.
+// DN. whole is false when an attribute came in parts, of which this was the first.
+//
+// A value that breaks a limit, is not UTF-8 or holds control characters is left out. The person is kept, unless it is one that a person is
+// found by: a DN, a mail or a UPN that cannot be read marks the entry bad, under its own id, so that the account behind it does not count
+// as gone.
 func (r reader) person(rec *record) (p backup.DirectoryEntry, hasID, whole bool) {
 	rec.choose(r.slots, len(r.asked))
 	v := view{r: r, rec: rec}
 	p = backup.DirectoryEntry{
-		Mail: v.text(slotMail), UPN: v.text(slotUPN), DisplayName: cmp.Or(v.text(slotDisplayName), v.text(slotCommonName)),
+		Mail: v.vital(slotMail), UPN: v.vital(slotUPN), DisplayName: cmp.Or(v.text(slotDisplayName), v.text(slotCommonName)),
 		EmployeeID: v.text(slotEmployeeID), Department: v.text(slotDepartment), Kind: v.kind(),
 	}
 	p.Aliases, p.Attributes, p.Disabled = v.aliases(p.Mail), v.rules(), v.disabled(time.Now())
@@ -145,7 +148,7 @@ func (r reader) person(rec *record) (p backup.DirectoryEntry, hasID, whole bool)
 type view struct {
 	r     reader
 	rec   *record
-	bad   bool // something could not be read
+	bad   bool // something that a person is found by could not be read
 	parts bool // something is longer than this answer
 }
 
@@ -177,14 +180,15 @@ func (v *view) first(slot int) []byte {
 	return nil
 }
 
-func (v *view) text(slot int) string { return v.clean(v.first(slot)) }
+// text is the first value in a slot, and empty when it is not text.
+func (v *view) text(slot int) string {
+	text, _ := cleanValue(v.first(slot))
+	return text
+}
 
-func (v *view) clean(value []byte) string {
-	if len(value) > 2*maxText { // not worth a copy
-		v.bad = true
-		return ""
-	}
-	text, ok := clean(string(value), maxText)
+// vital is text that makes the entry bad when it cannot be read.
+func (v *view) vital(slot int) string {
+	text, ok := cleanValue(v.first(slot))
 	v.bad = v.bad || !ok
 	return text
 }
@@ -214,10 +218,10 @@ func (v *view) id() (string, bool) {
 }
 
 // aliases are all other addresses: proxyAddresses of Exchange ("smtp:" and an address; other kinds are no mail), mailAlternateAddress, and
-// mail's further values. Sorted, each once.
+// mail's further values. Sorted, each once, from at most maxValues of each.
 func (v *view) aliases(primary string) (all []string) {
 	add := func(value []byte) {
-		if address := v.clean(value); address != "" && !strings.EqualFold(address, primary) {
+		if address, _ := cleanValue(value); address != "" && !strings.EqualFold(address, primary) {
 			all = append(all, address)
 		}
 	}
@@ -229,7 +233,6 @@ func (v *view) aliases(primary string) (all []string) {
 		n := 0
 		for value := range a.all() {
 			if n++; n > maxValues {
-				v.bad = true
 				break
 			}
 			if slot == slotProxies {
@@ -247,7 +250,7 @@ func (v *view) aliases(primary string) (all []string) {
 	return slices.CompactFunc(all, strings.EqualFold)
 }
 
-// rules are the values of the attributes that the tenant's rules name.
+// rules are the values of the attributes that the tenant's rules name, at most maxValues of each.
 func (v *view) rules() (all []backup.EntryAttribute) {
 	for i, name := range v.r.rules {
 		a := v.attribute(slotRules + i)
@@ -257,15 +260,22 @@ func (v *view) rules() (all []backup.EntryAttribute) {
 		n := 0
 		for value := range a.all() {
 			if n++; n > maxValues {
-				v.bad = true
 				break
 			}
-			if text := v.clean(value); text != "" {
+			if text, _ := cleanValue(value); text != "" {
 				all = append(all, backup.EntryAttribute{Name: name, Value: text})
 			}
 		}
 	}
 	return all
+}
+
+// cleanValue is clean for one value of an attribute; none is empty text.
+func cleanValue(value []byte) (string, bool) {
+	if len(value) > 2*maxText { // not worth a copy
+		return "", false
+	}
+	return clean(string(value), maxText)
 }
 
 // clean takes text that is UTF-8, without control characters and at most so many bytes long, and drops the spaces around it.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
@@ -24,6 +26,35 @@ type address struct {
 	scope  int
 	filter string // empty: that of the search
 }
+
+// checkReferrals wants hosts, as they stand in addresses; an address in place of one would never fit any.
+func (s *settings) checkReferrals() error {
+	if len(s.Referrals) > maxFollowed {
+		return badConfig(fmt.Sprintf("directory.ldap.referrals names more than %d hosts", maxFollowed), "name those that keep parts of the base")
+	}
+	for _, text := range s.Referrals {
+		if !isHost(text) {
+			return badConfig(fmt.Sprintf("directory.ldap.referrals: %q is not host or host:port", excerpt(text)), "for example ldap2.acme.example, or ldap2.acme.example:1636")
+		}
+	}
+	return nil
+}
+
+// isHost tells whether a text is a host, alone or with a port. An IPv6 address stands in brackets when a port follows.
+func isHost(text string) bool {
+	if net.ParseIP(text) != nil {
+		return true
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return hostName.MatchString(text)
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil && (hostName.MatchString(host) || net.ParseIP(host) != nil)
+}
+
+// hostName is a name in DNS, or an IPv4 address (RFC 1123, section 2.1; underscores do occur).
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$`)
 
 // partitions begin the DNs of Active Directory's other naming contexts, to which it refers in every search of a domain
 // ([MS-ADTS] 3.1.1.1.6). Nobody who is a person lives in them.

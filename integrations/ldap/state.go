@@ -50,7 +50,7 @@ func (v *view) expired(now time.Time) bool {
 	return days > 0 && days < math.MaxInt64/secondsPerDay && days*secondsPerDay <= now.Unix()
 }
 
-// number reads a slot; one that is not there is 0, one that is not a number is marked.
+// number reads a slot; one that is not there, or is not a number, is 0: who may be disabled is backed up.
 func (v *view) number(slot int) int64 {
 	value := v.first(slot)
 	if len(value) == 0 {
@@ -58,7 +58,6 @@ func (v *view) number(slot int) int64 {
 	}
 	n, err := strconv.ParseInt(string(value[:min(len(value), 32)]), 10, 64)
 	if err != nil {
-		v.bad = true
 		return 0
 	}
 	return n
