@@ -59,7 +59,8 @@ type reading struct {
 	d       *Directory
 	members *membership
 	yield   func(backup.EntryPage) error
-	pages   int // yielded
+	pages   int   // yielded
+	refused error // by yield: it is not the directory's
 	note    string
 }
 
@@ -102,6 +103,9 @@ func (r *reading) changes(ctx context.Context, from backup.ReadFrom, now cursor,
 	if errors.As(err, &full) {
 		return full.Error(), backup.ReadEnd{}, nil
 	}
+	if r.refused != nil {
+		return "", backup.ReadEnd{}, r.refused
+	}
 	if err != nil {
 		return "", backup.ReadEnd{}, r.d.settings.classify(err)
 	}
@@ -143,7 +147,8 @@ func (r *reading) page(p backup.EntryPage) error {
 		p.Entries[i].Groups = r.members.named(p.Entries[i].DN)
 	}
 	r.pages++
-	return r.yield(p)
+	r.refused = r.yield(p)
+	return r.refused
 }
 
 // start chooses the feed and describes where things stand now.
