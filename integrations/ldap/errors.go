@@ -147,6 +147,12 @@ func (s settings) classify(err error) error {
 		return fmt.Errorf("reading the directory: %w", err)
 	case errors.Is(err, errNoPaging):
 		return customer(backup.CodeBadResponse, s.at(errNoPaging.Error()), "the directory must know paged results; a listing without them may be cut")
+	case errors.Is(err, errNoSyncrepl):
+		return badConfig(s.at(errNoSyncrepl.Error()), "load the overlay syncprov for it, or set changes: auto")
+	case errors.Is(err, errNoGUID):
+		return customer(backup.CodeMissingRole, s.at("the directory names "+errNoGUID.Error()), "let "+s.who()+" read objectGUID, or set changes: none")
+	case errors.Is(err, errNoSyncDone), errors.Is(err, errNoDirSync):
+		return retryable(customer(backup.CodeBadResponse, s.at(excerpt(err.Error())), "nothing of them was used; if it stays so, set changes: none"))
 	case errors.As(err, &refused) && refused.ResultCode < ldap.ErrorNetwork:
 		return s.refusal(refused)
 	}

@@ -103,7 +103,10 @@ func (r resolver) resolve(ctx context.Context, batch []changed) (page backup.Ent
 	found := map[string]bool{}
 	filter := "(&" + r.d.settings.Filter + anyOf(alive) + ")"
 	err = r.d.look(ctx, r.d.settings.BaseDN, filter, r.d.reader.attributes(), nil, func(e *ldap.Entry) error {
-		p, hasID := r.d.reader.read(e)
+		p, hasID, err := r.d.person(ctx, e)
+		if err != nil {
+			return err
+		}
 		if !hasID {
 			return r.d.settings.noIDs(r.d.reader.names.ID)
 		}
@@ -128,6 +131,17 @@ func (r resolver) resolve(ctx context.Context, batch []changed) (page backup.Ent
 		page.Gone = append(page.Gone, c.id)
 	}
 	return page, nil
+}
+
+// person makes a person of an entry whose page is complete, and reads on where an attribute came in parts.
+func (d *Directory) person(ctx context.Context, e *ldap.Entry) (p backup.DirectoryEntry, hasID bool, err error) {
+	var rec record
+	rec.take(e)
+	p, hasID, whole := d.reader.person(&rec)
+	if hasID && !whole {
+		err = d.complete(ctx, &p)
+	}
+	return p, hasID, err
 }
 
 // checkContainer returns needsFull when something was renamed or moved that has entries below it: they moved along and say nothing.
