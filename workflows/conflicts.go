@@ -59,7 +59,7 @@ func (c *conflicts) look(ctx workflow.Context) (backup.Verdict, error) {
 	}
 	return backup.Verdict{Code: backup.CodeConflict, Fault: backup.FaultCustomer,
 		Detail: fmt.Sprintf("%d entries may be one of several people and are not protected until somebody decides", open.Waiting),
-		Hint: fmt.Sprintf("holdfast users conflicts %s shows them, with whom each may be; holdfast users settle %s DIRECTORY ENTRY same ACCOUNT, or separate, or ignore",
+		Hint: fmt.Sprintf("holdfast users conflicts %s shows them, and whom each may be; holdfast users settle %s ENTRY --directory D, with --same-as ACCOUNT, --separate or --ignore, decides",
 			c.in.Tenant, c.in.Tenant)}, nil
 }
 

@@ -220,9 +220,6 @@ func (b *board) giveUp(ctx workflow.Context, g gate, t *backup.Task) error {
 		code = backup.CodeNotAllowed
 	}
 	hint := "apply the tenant again when this can be mended"
-	if t.Name == backup.TaskRemovals || t.Name == backup.TaskFirstImport {
-		hint = "nothing was changed; holdfast users import " + b.tenant + " asks again"
-	}
 	if b.again != "" {
 		hint = b.again
 	}

@@ -31,8 +31,9 @@ type importing struct {
 	passes   int
 	pass     activities.PassInput
 	compared activities.CompareResult
-	// fresh: it was compared just now. stale: what is staged is not what was compared.
-	fresh, stale bool
+	// fresh: it was compared just now. stale: what is staged is not what was compared. owed: something was pushed to an earlier run of this
+	// workflow, after its last read began.
+	fresh, stale, owed bool
 	// since says, of an approval that was in vain, whose it was.
 	since  string
 	result ImportPeopleResult
@@ -84,6 +85,9 @@ func (i *importing) setUp(ctx workflow.Context) (err error) {
 	if err == nil {
 		i.board.lead(i.in.Parent)
 	}
+	if i.current {
+		i.board.again = "nothing was changed; holdfast users import " + i.in.Tenant + " asks again"
+	}
 	return err
 }
 
@@ -97,7 +101,7 @@ func (i *importing) takeUp(r *ImportBoard) *TaskBoard {
 	if r.Verdict == "" {
 		i.compared.Verdict = backup.ImportApprove
 	}
-	i.fresh, i.stale = !r.Stale, r.Stale
+	i.fresh, i.stale, i.owed = !r.Stale, r.Stale, r.Pushed
 	return &r.Board
 }
 
@@ -228,7 +232,7 @@ func (i *importing) reportProblems(ctx workflow.Context) {
 	i.board.raise(ctx, backup.Alert{Kind: backup.AlertImportProblems, Subject: subject,
 		Message: fmt.Sprintf("%d of %d entries are not protected: %d without mail, %d with another's mail, %d unreadable",
 			c.NoMail+c.DuplicateMail+c.BadEntries, c.Listed, c.NoMail, c.DuplicateMail, c.BadEntries),
-		Hint: "holdfast users list " + i.in.Tenant + " --problems"})
+		Hint: "holdfast users problems " + i.in.Tenant})
 }
 
 // show tells the Web UI's page where the import is. Its list is told only of what waits: a scheduled import that goes well
@@ -269,6 +273,6 @@ func (i *importing) continueAsNew(ctx workflow.Context) error {
 		return err
 	}
 	i.in.Resume = &ImportBoard{Pass: i.pass.Pass, First: i.first, Passes: i.passes, Counts: i.compared.Counts,
-		Verdict: i.compared.Verdict, Why: i.compared.Why, Digest: i.compared.Digest, Stale: i.stale, Board: *carried}
+		Verdict: i.compared.Verdict, Why: i.compared.Why, Digest: i.compared.Digest, Stale: i.stale, Pushed: i.heard(), Board: *carried}
 	return workflow.NewContinueAsNewError(ctx, ImportPeopleName, i.in)
 }

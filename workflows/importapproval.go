@@ -76,7 +76,7 @@ func (i *importing) look(ctx workflow.Context) (backup.Verdict, error) {
 		i.fresh = false
 		return i.asks(), nil
 	}
-	asked := i.asks()
+	asked, before := i.asks(), i.compared
 	err := i.renew(ctx)
 	i.fresh = false
 	switch {
@@ -86,9 +86,11 @@ func (i *importing) look(ctx workflow.Context) (backup.Verdict, error) {
 	case i.compared.Verdict == backup.ImportApply:
 		return backup.Verdict{Passing: true, Detail: "the difference needs no approval any more"}, nil
 	case i.compared.Verdict == backup.ImportRefuse:
-		i.stale = true
 		asked.Detail += "; read again, " + i.compared.Why
+		i.compared, i.stale = before, true
 		return asked, nil
+	case i.compared.Verdict != before.Verdict:
+		return backup.Verdict{Passing: true, Detail: "it waits for something else now"}, nil
 	}
 	return i.asks(), nil
 }
@@ -105,7 +107,7 @@ func (i *importing) applyApproved(ctx workflow.Context, approved *backup.Task) e
 		return i.refuse(ctx, i.empty())
 	case !i.needsApproval():
 		return i.apply(ctx, "")
-	case approved != nil && (approved.Difference == i.compared.Digest || !i.current):
+	case approved != nil && (!i.current || approved.DecidedBy != "" && approved.Difference == i.compared.Digest):
 		return i.apply(ctx, approved.DecidedBy)
 	}
 	return failure(backup.Verdict{Code: backup.CodeDifferenceChanged, Fault: backup.FaultCustomer, Detail: "what was approved is not what would happen now"})
@@ -127,17 +129,21 @@ func (i *importing) compareAgain(ctx workflow.Context) error {
 	return nil
 }
 
-// ask has a task that was approved wait again, for another decision.
+// ask has a task that is over wait again, for another decision, or another task where the difference has become of another kind.
 func (i *importing) ask(t *backup.Task) {
 	if t == nil {
 		return
 	}
-	if !i.needsApproval() {
-		i.board.end(t, backup.Passing, "the difference needs no approval any more")
-		return
+	if t.DecidedBy != "" {
+		i.since = fmt.Sprintf("it is not what %s approved: the difference has changed since; ", t.DecidedBy)
 	}
-	i.since = fmt.Sprintf("it is not what %s approved: the difference has changed since; ", t.DecidedBy)
-	t.State, t.DecidedBy, t.Reminders = backup.Pending, "", 0
+	if !i.needsApproval() || t.Name != i.approval() {
+		i.board.end(t, backup.Passing, "the difference needs this approval no more")
+	}
+	if i.needsApproval() {
+		t = i.board.need(i.approval())
+		t.State, t.DecidedBy, t.Reminders = backup.Pending, "", 0
+	}
 }
 
 func (i *importing) apply(ctx workflow.Context, approvedBy string) error {

@@ -176,8 +176,8 @@ func TestReportsEnd(t *testing.T) {
 	})
 	rejected.ExecuteWorkflow(ImportPeople, importInput())
 	rejected.mustFail(backup.CodeNotAllowed)
-	if got := rejected.outcomes(); !slices.Equal(got, []backup.ImportOutcome{backup.ImportRejected}) {
-		t.Errorf("rejected: %v", got)
+	if got := rejected.outcomes(); !slices.Equal(got, []backup.ImportOutcome{backup.ImportRejected}) || len(rejected.alerts()) != 0 {
+		t.Errorf("rejected: %v, alerts %v", got, rejected.alerts())
 	}
 
 	cancelled := newStage(t, importAcme)
@@ -250,5 +250,78 @@ func TestAScheduledImportIsHandedOver(t *testing.T) {
 	s.mustComplete(nil)
 	if !slices.Equal(begun, []string{importAcme}) {
 		t.Errorf("began %v", begun)
+	}
+}
+
+// What is pushed to an import that waits is not lost when it continues as new.
+func TestPushesOutliveContinueAsNew(t *testing.T) {
+	s := newStage(t, importAcme)
+	s.finds(removalsOf("d1"))
+	s.after(time.Minute, func() { s.SignalWorkflow(PushedSignal, "pushed") })
+	s.after(2*time.Minute, func() { s.SetContinueAsNewSuggested(true) })
+	s.ExecuteWorkflow(ImportPeople, scheduledInput)
+	var in ImportPeopleInput
+	s.mustContinue(&in)
+
+	again := newStage(t, importAcme)
+	again.SetStartTime(in.Resume.Board.Tasks[0].Since.Add(2 * time.Minute))
+	again.finds(harmless)
+	again.after(time.Minute, func() {
+		again.decide(importAcme, backup.Decision{Task: backup.TaskRemovals, Action: backup.Approve, By: bert, Difference: "d1"}, func(_ backup.Task, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	again.ExecuteWorkflow(ImportPeople, in)
+	again.mustComplete(nil)
+	if len(again.applied) != 2 || again.applied[0].Digest != "d1" || again.applied[1].Digest != "none" {
+		t.Errorf("applied %+v", again.applied)
+	}
+}
+
+// A first import that turns out to remove too many waits as what it is, and the approval of the one is none of the other.
+func TestAFirstImportMayTurnOutToRemoveTooMany(t *testing.T) {
+	s := newStage(t, importAcme)
+	s.finds(activities.CompareResult{Verdict: backup.ImportConfirm, Why: "the first import would add 25 people", Digest: "d1"}, removalsOf("d2"))
+	s.after(20*time.Minute, func() {
+		tasks := s.tasks(importAcme)
+		if first, now := tasks[backup.TaskFirstImport], tasks[backup.TaskRemovals]; first.State != backup.Passing || now.State != backup.Waiting || now.Difference != "d2" || now.Code != backup.CodeRemovalThreshold {
+			t.Errorf("the tasks are %+v", tasks)
+		}
+		if got := s.alerts(); !slices.Equal(got, []string{"task_waiting ldap/removals"}) {
+			t.Errorf("alerts %v", got)
+		}
+		s.decide(importAcme, backup.Decision{Task: backup.TaskRemovals, Action: backup.Approve, By: bert, Difference: "d2"}, func(_ backup.Task, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	s.ExecuteWorkflow(ImportPeople, importInput())
+	s.mustComplete(nil)
+	if len(s.applied) != 1 || s.applied[0].Digest != "d2" || s.applied[0].ApprovedBy != bert || len(s.alerts()) != 0 {
+		t.Errorf("applied %+v, alerts %v", s.applied, s.alerts())
+	}
+}
+
+// A directory that lists nobody while an import waits changes nothing about what waits, and an approval then removes nobody.
+func TestAnEmptyLookIsNoDifference(t *testing.T) {
+	s := newStage(t, importAcme)
+	s.finds(removalsOf("d1"), activities.CompareResult{Verdict: backup.ImportRefuse, Why: "the directory lists nobody", Digest: "none"})
+	s.after(20*time.Minute, func() {
+		if task := s.tasks(importAcme)[backup.TaskRemovals]; task.Difference != "d1" || !strings.Contains(task.Detail, "lists nobody") {
+			t.Errorf("the task is %+v", task)
+		}
+		s.decide(importAcme, backup.Decision{Task: backup.TaskRemovals, Action: backup.Approve, By: bert, Difference: "d1"}, func(_ backup.Task, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	s.ExecuteWorkflow(ImportPeople, importInput())
+	s.mustFail(backup.CodeEmptyListing)
+	if len(s.applied) != 0 || s.times("ReadDirectory") != 3 {
+		t.Errorf("applied %+v after %d reads", s.applied, s.times("ReadDirectory"))
 	}
 }

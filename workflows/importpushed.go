@@ -7,6 +7,8 @@ import (
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 const (
@@ -16,6 +18,8 @@ const (
 	lastPause  = 5 * time.Minute
 	// repeats bounds how many imports one run makes; the next ones are another run's.
 	repeats = 20
+	// handOvers bounds how often an import is handed over to one that ends just then.
+	handOvers = 10
 	// scheduledTime is how a schedule writes the time that it appends to an id.
 	scheduledTime = "2006-01-02T15:04:05Z"
 )
@@ -25,6 +29,7 @@ func (i *importing) heard() (pushed bool) {
 	if !i.current {
 		return false
 	}
+	pushed, i.owed = i.owed, false
 	for {
 		var reason any
 		if !i.pushes.ReceiveAsync(&reason) {
@@ -87,20 +92,22 @@ func (i *importing) startAfresh(ctx workflow.Context) error {
 
 // later has another workflow start an import when this one, which has the import's id, has ended.
 func (i *importing) later(ctx workflow.Context) error {
-	id := ImportID(i.in.Tenant, i.in.Directory) + "-" + workflow.Now(ctx).UTC().Format(scheduledTime)
-	err := i.child(ctx, id, ImportPeopleInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Later: true})
-	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		return nil // it does the same
+	in := ImportPeopleInput{Tenant: i.in.Tenant, Directory: i.in.Directory, Later: true}
+	for at := workflow.Now(ctx).UTC(); ; at = at.Add(time.Second) {
+		err := i.child(ctx, ImportID(in.Tenant, in.Directory)+"-"+at.Format(scheduledTime), in)
+		// What is of the same second may be what just said it here, and ends without another import.
+		if !temporal.IsWorkflowExecutionAlreadyStartedError(err) || at.Sub(workflow.Now(ctx)) > time.Minute {
+			return err
+		}
 	}
-	return err
 }
 
 // handOver has the import done by the workflow that has the directory's id, of which there is one at a time: two would take each other's
 // staged listing away. When one is under way, it imports once more.
 func (i *importing) handOver(ctx workflow.Context) error {
 	patience := firstAttempt
-	for wait := i.in.Later; ; wait = true {
-		if wait {
+	for n := 0; n < handOvers; n++ {
+		if n > 0 || i.in.Later {
 			if err := workflow.NewTimerWithOptions(ctx, patience, workflow.TimerOptions{Summary: "Another import is ending"}).Get(ctx, nil); err != nil {
 				return err
 			}
@@ -116,6 +123,8 @@ func (i *importing) handOver(ctx workflow.Context) error {
 			return nil
 		}
 	}
+	return failure(backup.Verdict{Code: backup.CodeInternal, Fault: backup.FaultOurs,
+		Detail: "other imports of " + i.in.Tenant + " began and ended whenever this one was to be handed over", Hint: "the next scheduled import makes up for it"})
 }
 
 // child starts an import and does not wait for its end.

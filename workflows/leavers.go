@@ -99,7 +99,7 @@ func (l *leavers) look(ctx workflow.Context) (backup.Verdict, error) {
 	}
 	return backup.Verdict{Code: backup.CodeRemovalThreshold, Fault: backup.FaultCustomer,
 		Detail: fmt.Sprintf("%sthe data of %d people who left has been kept for as long as their profile says", l.since, due.Due),
-		Hint:   "holdfast users list " + l.in.Tenant + " --state due shows who; an approval lets their data be deleted, for ever"}, nil
+		Hint:   "holdfast users list " + l.in.Tenant + " --account-state due shows who; an approval lets their data be deleted, for ever"}, nil
 }
 
 func (l *leavers) release(ctx workflow.Context, approved *backup.Task) error {

@@ -205,9 +205,9 @@ type ImportBoard struct {
 	Verdict backup.ImportVerdict
 	Why     string
 	Digest  string
-	// Stale: what is staged is not what was compared.
-	Stale bool
-	Board TaskBoard
+	// Stale: what is staged is not what was compared. Pushed: something was pushed since the last read began.
+	Stale, Pushed bool
+	Board         TaskBoard
 }
 
 // ImportPeopleResult is the difference and what stands after it.
