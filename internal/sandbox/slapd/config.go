@@ -29,11 +29,13 @@ TLSCACertificateFile {{.Folder}}/tls/ca.pem
 TLSCertificateFile {{.Folder}}/tls/server.pem
 TLSCertificateKeyFile {{.Folder}}/tls/server.key
 security simple_bind=128
+{{.Global}}
 database mdb
 maxsize 1073741824
 suffix "{{.BaseDN}}"
 directory {{.Folder}}/db
 index objectClass,uid,mail,entryUUID{{if .Changes}},entryCSN{{end}} eq
+{{.Database}}
 sizelimit 500
 {{if .SizeLimit}}limits dn.exact="{{.BindDN}}" size={{.SizeLimit}} size.prtotal={{.SizeLimit}}
 {{else}}limits dn.exact="{{.BindDN}}" size=unlimited size.prtotal=unlimited time=unlimited

@@ -44,6 +44,9 @@ type Options struct {
 	SizeLimit int
 	// Changes can be followed by content synchronization (RFC 4533), with a log of the last 1,000, and the bind DN may make some.
 	Changes bool
+	// Global and Database are further lines of slapd.conf(5), for its general part and for the database, where they stand before ours:
+	// of limits and access the first that fits counts.
+	Global, Database string
 }
 
 // Server is a slapd that runs.
