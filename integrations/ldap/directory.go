@@ -168,7 +168,7 @@ func (d *Directory) list(ctx context.Context, keep *membership, yield func([]bac
 		p.entries, p.anyID = append(p.entries, e), p.anyID || hasID
 		return nil
 	}
-	return pagedEverywhere(ctx, d, q, &trail{}, take, func(at *Directory, p *people) error {
+	return pagedEverywhere(ctx, d, q, trailFrom(d, q), take, func(at *Directory, p *people) error {
 		if len(p.entries) == 0 {
 			return nil
 		}
@@ -193,7 +193,7 @@ func (d *Directory) eachPage(ctx context.Context, request *ldap.SearchRequest, t
 		*page = append(*page, r.entry())
 		return nil
 	}
-	return pagedEverywhere(ctx, d, q, &trail{}, keep, func(_ *Directory, page *[]*ldap.Entry) error {
+	return pagedEverywhere(ctx, d, q, trailFrom(d, q), keep, func(_ *Directory, page *[]*ldap.Entry) error {
 		for _, e := range *page {
 			take(e)
 		}

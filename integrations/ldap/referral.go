@@ -135,17 +135,23 @@ type trail struct {
 	seen  map[string]bool
 }
 
+// trailFrom begins at a search of d's own: a reference back to it leads nowhere new.
+func trailFrom(d *Directory, q query) *trail {
+	return &trail{seen: map[string]bool{address{server: d.settings.server, base: q.base, scope: q.scope}.key(): true}}
+}
+
+func (a address) key() string {
+	return fmt.Sprintf("%s %s %d", a.server.address, canonicalDN(a.base), a.scope)
+}
+
 // step tells whether to go to an address: false for one that was read before.
 func (t *trail) step(a address) (bool, error) {
-	key := fmt.Sprintf("%s %s %d", a.server.address, canonicalDN(a.base), a.scope)
+	key := a.key()
 	switch {
 	case t.seen[key]:
 		return false, nil
-	case len(t.seen) >= maxFollowed || t.depth >= maxReferralDepth:
+	case len(t.seen) > maxFollowed || t.depth >= maxReferralDepth:
 		return false, fmt.Errorf("%w: references lead to references", errEndless)
-	}
-	if t.seen == nil {
-		t.seen = map[string]bool{}
 	}
 	t.seen[key] = true
 	return true, nil
@@ -158,6 +164,7 @@ func pagedEverywhere[P any](ctx context.Context, d *Directory, q query, t *trail
 		return err
 	}
 	for _, a := range follow {
+		a.base = cmp.Or(a.base, q.base)
 		switch fresh, err := t.step(a); {
 		case err != nil:
 			return d.settings.classify(err)
@@ -176,8 +183,8 @@ func followTo[P any](ctx context.Context, d *Directory, a address, q query, t *t
 		return err
 	}
 	defer there.Close()
-	there.settings.BaseDN = cmp.Or(a.base, q.base)
-	q.base, q.scope, q.filter = there.settings.BaseDN, a.scope, cmp.Or(a.filter, q.filter)
+	there.settings.BaseDN = a.base
+	q.base, q.scope, q.filter = a.base, a.scope, cmp.Or(a.filter, q.filter)
 	t.depth++
 	defer func() { t.depth-- }()
 	defer func() { d.calls.Add(there.calls.Load()) }()
