@@ -3,27 +3,17 @@
 package microsoft365
 
 import (
-	"bytes"
 	"encoding/pem"
 	"errors"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
 	"github.com/holdfast-backup/holdfast/internal/sandbox/graph"
+	"github.com/holdfast-backup/holdfast/internal/sandbox/graph/judge"
 )
 
 // TestODataLint puts a judge of Microsoft Graph traffic between the adapter and the sandbox, makes every call there is, and wants no
@@ -39,12 +29,12 @@ func TestODataLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Server.Close() })
-	judge, verdict := startJudge(t, w.LoginURL())
+	judged, verdict := judge.Start(t, w.LoginURL())
 
 	names := map[string]string{}
-	contents := tlsFront(t, "http://"+w.ContentHost(), names)
-	front := tlsFront(t, judge, names)
-	names[judge], names["http://"+w.ContentHost()] = front.URL, contents.URL
+	contents := judge.Front(t, "http://"+w.ContentHost(), names)
+	front := judge.Front(t, judged, names)
+	names[judged], names["http://"+w.ContentHost()] = front.URL, contents.URL
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
@@ -96,79 +86,4 @@ func makeEveryCall(t *testing.T, w *world) {
 	}
 	wantCode(t, mail.tryFollow(t.Context(), w.open(upn, backup.Mail)), backup.CodeCursorExpired)
 	wantCode(t, files.tryFollow(t.Context(), w.open(upn, backup.Drive)), backup.CodeCursorExpired)
-}
-
-// startJudge starts the judge before upstream. verdict ends it and fails the test when it found an ERROR.
-func startJudge(t *testing.T, upstream string) (address string, verdict func()) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := l.Addr().String()
-	l.Close()
-	var said bytes.Buffer
-	cmd := exec.Command("python3", os.Getenv("HOLDFAST_ODATA_LINT"), "proxy", "--upstream", upstream, "--listen", listen)
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { cmd.Process.Kill() })
-	for range 300 {
-		if conn, err := net.Dial("tcp", listen); err == nil {
-			conn.Close()
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return "http://" + listen, func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		err := <-ended
-		t.Log(said.String())
-		if err != nil || !strings.Contains(said.String(), " 0 errors") {
-			t.Errorf("the judge found errors (%v)", err)
-		}
-	}
-}
-
-// tlsFront serves upstream over TLS, and writes other names into what passes.
-func tlsFront(t *testing.T, upstream string, names map[string]string) *httptest.Server {
-	t.Helper()
-	u, err := url.Parse(upstream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u) },
-		Transport: transport,
-		ModifyResponse: func(resp *http.Response) error {
-			if l := resp.Header.Get("Location"); l != "" {
-				resp.Header.Set("Location", rename(l, names))
-			}
-			if !strings.Contains(resp.Header.Get("Content-Type"), "json") {
-				return nil
-			}
-			body, err := io.ReadAll(resp.Body)
-			if err != nil {
-				return err
-			}
-			renamed := rename(string(body), names)
-			resp.Header.Set("Content-Length", strconv.Itoa(len(renamed)))
-			resp.Body = io.NopCloser(strings.NewReader(renamed))
-			return nil
-		},
-	}
-	s := httptest.NewTLSServer(proxy)
-	t.Cleanup(s.Close)
-	return s
-}
-
-func rename(text string, names map[string]string) string {
-	for from, to := range names {
-		text = strings.ReplaceAll(text, from, to)
-	}
-	return text
 }
