@@ -101,7 +101,7 @@ func (d *Directory) allowed(text string) (address, bool) {
 // parseAddress reads an LDAP URL (RFC 4516). ldap:// is followed with StartTLS, always.
 func parseAddress(text string) (a address, err error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || u.User != nil || defaultPorts[u.Scheme] == "" {
+	if err != nil || u.User != nil || defaultPorts[u.Scheme] == "" || !isHost(u.Hostname()) {
 		return a, errMalformed
 	}
 	host := strings.ToLower(u.Hostname())
