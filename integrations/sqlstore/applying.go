@@ -61,6 +61,11 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup
 	if err != nil {
 		return err
 	}
+	if done.plain > rowsOfAdditions {
+		if err := s.know(ctx, tx, "directory_entry", "entry_alias", "account"); err != nil {
+			return err
+		}
+	}
 	for dir, n := range done.behind {
 		if _, err := tx.ExecContext(ctx, `UPDATE import_pass SET behind = behind + $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, dir, n); err != nil {
 			return err
@@ -88,11 +93,12 @@ var (
 			TRUE, t.account, t.joined, t.status = '', '', CASE WHEN t.status = '' THEN s.mail_key ELSE '' END, t.status = '' AND NOT s.disabled
 		FROM import_touched t CROSS JOIN staged_entry s WHERE ` + isTouched + ` AND t.staged AND ` + ofSamePrimary + `
 		ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET ` + assignments(`hash, `+statedColumns+`, `+keyColumns+`, present, account_id, joined`) + `,
-			since = CASE WHEN excluded.problem = directory_entry.problem THEN directory_entry.since ELSE excluded.since END,
+			since = CASE WHEN excluded.problem = directory_entry.problem AND NOT ` + waitsAgain(`excluded.problem`) + ` THEN directory_entry.since ELSE excluded.since END,
 			problem = excluded.problem, ` + heldAfter(`excluded.problem`, `excluded.account_id`, `excluded.mail_key`, `NOT excluded.disabled`)
 
 	takeOverKnown = `UPDATE directory_entry SET present = t.present, account_id = t.account, joined = t.joined,
-			since = CASE WHEN NOT t.present OR t.status = '' THEN 0 WHEN t.status = directory_entry.problem THEN directory_entry.since ELSE CAST($3 AS BIGINT) END,
+			since = CASE WHEN NOT t.present OR t.status = '' THEN 0 WHEN t.status = directory_entry.problem AND NOT ` + waitsAgain(`t.status`) + ` THEN directory_entry.since
+				ELSE CAST($3 AS BIGINT) END,
 			problem = CASE WHEN t.present THEN t.status ELSE '' END,
 			backs = CASE WHEN NOT t.present OR t.account = '' THEN FALSE WHEN t.status = '' THEN TRUE ELSE directory_entry.backs END,
 			held = CASE WHEN t.account = '' OR t.present AND t.status = '' THEN '' ELSE directory_entry.held END,
@@ -113,6 +119,12 @@ var (
 			CAST($3 AS BIGINT), '', CAST($4 AS BIGINT), CAST($3 AS BIGINT)
 		FROM staged_entry s WHERE ` + isStaged + ` AND ` + isPlain
 )
+
+// waitsAgain: a person decided about the entry since it is in conflict, and it still is, because that could not be carried out.
+func waitsAgain(problem string) string {
+	return `(` + problem + ` = 'conflict' AND EXISTS (SELECT 1 FROM merge_decision d WHERE d.tenant = directory_entry.tenant AND d.directory = directory_entry.directory
+		AND d.entry_id = directory_entry.entry_id AND d.at >= directory_entry.since))`
+}
 
 // heldAfter sets what an account goes by, for an entry that is there already, when it is written anew.
 func heldAfter(problem, account, key, active string) string {

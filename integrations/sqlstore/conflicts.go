@@ -78,11 +78,13 @@ func (s *Store) DecideConflict(ctx context.Context, tenant string, d backup.Merg
 	})
 }
 
-// mayJoin refuses an account that is not there, or is another present entry of the same directory.
+// mayJoin refuses an account that is not there, or is, or was decided to be, another present entry of the same directory.
 func mayJoin(ctx context.Context, tx *sql.Tx, tenant string, d backup.MergeDecision) error {
 	var known, taken bool
 	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM account WHERE tenant = $1 AND id = $2), EXISTS (SELECT 1 FROM directory_entry
-		WHERE tenant = $1 AND account_id = $2 AND account_id <> '' AND directory = $3 AND entry_id <> $4 AND present)`, tenant, d.Account, d.Directory, d.EntryID).Scan(&known, &taken)
+			WHERE tenant = $1 AND account_id = $2 AND account_id <> '' AND directory = $3 AND entry_id <> $4 AND present)
+		OR EXISTS (SELECT 1 FROM merge_decision o JOIN directory_entry e ON e.tenant = o.tenant AND e.directory = o.directory AND e.entry_id = o.entry_id
+			WHERE o.tenant = $1 AND o.verdict = 'same' AND o.account = $2 AND o.directory = $3 AND o.entry_id <> $4 AND e.present)`, tenant, d.Account, d.Directory, d.EntryID).Scan(&known, &taken)
 	switch {
 	case err != nil:
 		return err

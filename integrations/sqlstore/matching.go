@@ -74,7 +74,8 @@ const (
 		WHERE ` + isTouched + ` AND t.present AND t.status = '' AND d.tenant = t.tenant AND d.directory = t.directory AND d.entry_id = t.entry_id AND d.verdict = 'separate'`
 	refuseDecided = `UPDATE import_touched AS t SET status = 'conflict' FROM merge_decision c
 		WHERE ` + isTouched + ` AND t.present AND t.status = '' AND ` + itsCandidate + ` AND c.verdict = 'same' AND t.account <> t.old_account AND ` + isTaken
-	leaveRefused = `UPDATE import_touched AS t SET account = t.old_account WHERE ` + isTouched + ` AND t.status = 'conflict'`
+	leaveRefused = `UPDATE import_touched AS t SET account = t.old_account, joined = COALESCE((SELECT e.joined FROM directory_entry e
+		WHERE e.tenant = t.tenant AND e.directory = t.directory AND e.entry_id = t.entry_id), '') WHERE ` + isTouched + ` AND t.status = 'conflict'`
 
 	markConflicts = `UPDATE import_touched AS t SET status = 'conflict' WHERE ` + needsAccount + ` AND (
 		(SELECT COUNT(*) FROM import_candidate c WHERE ` + itsCandidate + `) > 1
