@@ -3,6 +3,7 @@ package workflows
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,12 +15,12 @@ import (
 )
 
 // finds has comparisons find one difference after the other, and the last one from then on.
-func (s *stage) finds(differences ...activities.CompareResult) {
-	n := 0
-	s.compare = func() (activities.CompareResult, error) {
-		found := differences[min(n, len(differences)-1)]
-		n++
-		return found, nil
+func (w *world) finds(differences ...activities.CompareResult) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var n atomic.Int32
+	w.compare = func() (activities.CompareResult, error) {
+		return differences[min(int(n.Add(1)), len(differences))-1], nil
 	}
 }
 

@@ -69,7 +69,7 @@ func TestEveryWorkflowIsRecorded(t *testing.T) {
 		recorded[read(t, file).Events[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowType().GetName()] = true
 	}
 	for _, name := range []string{OnboardTenantName, ProvisionKeyName, WatchConnectorsName, ImportPeopleName, BackUpAppName, RestoreName, CheckSystemName,
-		ChangeKeyName, RetireKeyLaterName, ShredKeyName, DrillKeyName, EnrollConnectorName, RemoveConnectorName, ChangeSCIMTokenName} {
+		ChangeKeyName, RetireKeyLaterName, ShredKeyName, DrillKeyName, EnrollConnectorName, RemoveConnectorName, ChangeSCIMTokenName, SettleConflictsName, ReviewLeaversName} {
 		if !recorded[name] {
 			t.Errorf("no history of %s", name)
 		}
@@ -82,6 +82,7 @@ func TestWalks(t *testing.T) {
 	for name, walk := range map[string]func(*testing.T, *rig){
 		"onboard": walkOnboard, "import": walkImport, "backup": walkBackup, "restore": walkRestore, "waive": walkWaive,
 		"rotate": walkRotate, "shred": walkShred, "enroll": walkEnroll, "remove": walkRemove, "park": walkPark, "token": walkToken,
+		"people": walkPeople, "conflicts": walkConflicts, "leavers": walkLeavers,
 	} {
 		t.Run(name, func(t *testing.T) { walk(t, newRig(t, address)) })
 	}

@@ -135,7 +135,10 @@ func (w *world) register(r worker.ActivityRegistry) {
 		},
 		"ApplyListing": func(_ context.Context, in activities.ApplyListingInput) (activities.ApplyResult, error) {
 			w.called("ApplyListing")
-			if err := w.applying(in); err != nil {
+			w.mu.Lock()
+			refuses := w.applying
+			w.mu.Unlock()
+			if err := refuses(in); err != nil {
 				return activities.ApplyResult{}, err
 			}
 			w.mu.Lock()
@@ -178,7 +181,10 @@ func (w *world) register(r worker.ActivityRegistry) {
 			return now()
 		},
 		"ReleaseDue": func(_ context.Context, in activities.ReleaseInput) (activities.ReleaseResult, error) {
-			if err := w.release(in); err != nil {
+			w.mu.Lock()
+			refuses := w.release
+			w.mu.Unlock()
+			if err := refuses(in); err != nil {
 				return activities.ReleaseResult{}, err
 			}
 			w.mu.Lock()
