@@ -96,9 +96,26 @@ func (sqlite) hold(context.Context, *sql.Tx, string) error { return nil }
 // know has nothing to do: the statements name the order of their joins where it matters.
 func (sqlite) know(context.Context, *sql.Tx, ...string) error { return nil }
 
+// insert has the statement of a full chunk read once for all of them: SQLite takes longer to read it than to carry it out.
 func (sqlite) insert(ctx context.Context, tx *sql.Tx, table, columns string, rows [][]any, then string) error {
+	text := func(n int) string {
+		return `INSERT INTO ` + table + ` (` + columns + `) VALUES ` + placeholders(n, len(rows[0])) + ` ` + then
+	}
+	var full *sql.Stmt
+	if len(rows) >= 2*rowsAtOnce {
+		var err error
+		if full, err = tx.PrepareContext(ctx, text(rowsAtOnce)); err != nil {
+			return err
+		}
+		defer full.Close()
+	}
 	for chunk := range slices.Chunk(rows, rowsAtOnce) {
-		_, err := tx.ExecContext(ctx, `INSERT INTO `+table+` (`+columns+`) VALUES `+placeholders(len(chunk), len(chunk[0]))+` `+then, slices.Concat(chunk...)...)
+		var err error
+		if full != nil && len(chunk) == rowsAtOnce {
+			_, err = full.ExecContext(ctx, slices.Concat(chunk...)...)
+		} else {
+			_, err = tx.ExecContext(ctx, text(len(chunk)), slices.Concat(chunk...)...)
+		}
 		if err != nil {
 			return err
 		}
