@@ -79,9 +79,9 @@ var (
 	scimTokens   = []readapi.SCIMToken{
 		{Directory: "okta", Label: "okta", By: "anna@acme.example", Created: morning.AddDate(0, -11, 0), Expires: morning.AddDate(0, 1, 0), LastUsed: morning.Add(-time.Hour)},
 		{Directory: "okta", Label: "okta-2", By: "bela@acme.example", Created: morning}}
-	underWay     = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
-	lastHolder   = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "no other connector of acme is known to hold generation 2 of its key, without which no backup opens", Hint: "admit another one first (holdfast connector enroll acme --name NAME)"})
-	acme         = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}, Profile: backup.Profile{Services: []backup.Service{backup.Mail, backup.Drive}, PreserveDays: 365}}
+	underWay   = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "the shredding of the key of acme is under way", Hint: "holdfast key status acme shows how far it is; it must end, or be given up, first"})
+	lastHolder = fmt.Errorf("%w: %w", orchestrator.ErrRefused, &backup.Error{Code: backup.CodeNotAllowed, Message: "no other connector of acme is known to hold generation 2 of its key, without which no backup opens", Hint: "admit another one first (holdfast connector enroll acme --name NAME)"})
+	acme       = backup.Tenant{ID: "acme", Name: "Acme Corporation", Directories: []backup.DirectoryConfig{{Name: "ldap", Kind: backup.LDAP}}, Profile: backup.Profile{Services: []backup.Service{backup.Mail, backup.Drive}, PreserveDays: 365}}
 )
 
 var (

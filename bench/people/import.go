@@ -61,7 +61,9 @@ func importOnce(description string) error {
 	if err := store.SaveTenant(ctx, t); err != nil {
 		return err
 	}
-	secrets := func(context.Context, backup.SecretRef) ([]byte, error) { return []byte(os.Getenv("BENCH_LDAP_PASSWORD")), nil }
+	secrets := func(context.Context, backup.SecretRef) ([]byte, error) {
+		return []byte(os.Getenv("BENCH_LDAP_PASSWORD")), nil
+	}
 	dir, err := ldap.New(secrets).OpenDirectory(ctx, t, t.Directories[0])
 	if err != nil {
 		return err
