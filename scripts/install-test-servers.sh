@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the servers that the tests and the demo talk to: OpenLDAP (slapd and its client tools);
-# Samba, which is an Active Directory domain controller; Chromium, which looks at Temporal's
-# Web UI as a person does; and a C compiler, which Go's race detector links with.
+# Samba, which is an Active Directory domain controller; PostgreSQL, which may hold the store;
+# Chromium, which looks at Temporal's Web UI as a person does; and a C compiler, which Go's race
+# detector links with.
 # It may be run again and again: what is there is left alone. It needs a Debian or Ubuntu machine and root, or sudo.
 #
 # usage: scripts/install-test-servers.sh
@@ -78,6 +79,22 @@ if have samba samba-tool && [ -d /usr/share/samba/setup ] && [ -e /usr/lib/pytho
 	say "Samba is there already"
 else
 	apt_install samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind python3-samba
+fi
+
+# Debian keeps the programs of each version of PostgreSQL in a folder of their own, off the PATH.
+have_postgres() {
+	for folder in /usr/lib/postgresql/*/bin; do
+		if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ]; then
+			return 0
+		fi
+	done
+	have initdb postgres
+}
+
+if have_postgres; then
+	say "PostgreSQL is there already"
+else
+	apt_install postgresql
 fi
 
 if have gcc && [ -e /usr/include/stdlib.h ]; then
