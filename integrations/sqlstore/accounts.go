@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -132,13 +133,28 @@ func (s *Store) accountReport(ctx context.Context, t backup.Tenant, a backup.Acc
 	r.Events, err = s.accountEvents(ctx, t.ID, a.ID, events)
 	// That a plain addition was added is no row of its own.
 	if err == nil && len(r.Events) < events && !slices.ContainsFunc(r.Events, func(e backup.AccountEvent) bool { return e.Kind == backup.ChangeAdded }) {
-		dir := a.Directory
-		if i := slices.IndexFunc(r.Links, func(l backup.Link) bool { return l.By == "first" }); i >= 0 {
-			dir = r.Links[i].Directory
+		e, err := s.plainlyAdded(ctx, r, report)
+		if err != nil {
+			return r, err
 		}
-		r.Events = append(r.Events, backup.AccountEvent{Account: a.ID, At: added, Report: report, Directory: dir, Kind: backup.ChangeAdded})
+		e.At = added
+		r.Events = append(r.Events, e)
 	}
 	return r, err
+}
+
+// plainlyAdded is the event that a plain addition was, as long as the report is kept with the name of who asked for it or approved it.
+func (s *Store) plainlyAdded(ctx context.Context, r backup.AccountReport, report int64) (backup.AccountEvent, error) {
+	e := backup.AccountEvent{Account: r.Account.ID, Report: report, Directory: r.Account.Directory, Kind: backup.ChangeAdded}
+	if i := slices.IndexFunc(r.Links, func(l backup.Link) bool { return l.By == "first" }); i >= 0 {
+		e.Directory = r.Links[i].Directory
+	}
+	made, err := readReport(ctx, s.read, r.Account.Tenant, report)
+	if err != nil && !backup.HasCode(err, backup.CodeNotFound) {
+		return e, err
+	}
+	e.By = cmp.Or(made.Approved, made.By)
+	return e, nil
 }
 
 func (s *Store) accountEvents(ctx context.Context, tenant, account string, limit int) ([]backup.AccountEvent, error) {

@@ -11,7 +11,8 @@ import (
 )
 
 // MarkDue makes those due who have been preserved for longer than their profile keeps data, and returns how many are due now and a digest
-// over exactly those. A profile that keeps data for 0 days keeps it for ever.
+// over exactly those. Where the tenant's profile keeps data for 0 days, and the person's own says nothing else, it is kept for ever (a tenant's
+// file that says nothing keeps it for 365 days).
 func (s *Store) MarkDue(ctx context.Context, t backup.Tenant, at time.Time) (due int, digest string, err error) {
 	err = s.changeTenant(ctx, t.ID, "find whose time is up", func(tx *sql.Tx) error {
 		err := eachLeaver(ctx, tx, t.ID, backup.Preserved, func(a backup.Account) error {
@@ -89,8 +90,10 @@ func (s *Store) moveOn(ctx context.Context, tx *sql.Tx, a backup.Account, to bac
 	if _, err := tx.ExecContext(ctx, `UPDATE account SET state = $3 WHERE tenant = $1 AND id = $2`, a.Tenant, a.ID, to); err != nil {
 		return err
 	}
+	before := stateText(a)
+	a.State = to
 	e.Account = a.ID
-	e.Fields = []backup.FieldChange{{Field: backup.FieldState, From: stateText(a), To: string(to)}}
+	e.Fields = []backup.FieldChange{{Field: backup.FieldState, From: before, To: stateText(a)}}
 	return s.recordEvent(ctx, tx, a.Tenant, e)
 }
 
