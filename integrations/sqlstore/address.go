@@ -71,7 +71,7 @@ func (a *postgresAddress) takeSettings(query url.Values) error {
 		value := values[0]
 		switch {
 		case len(values) != 1:
-			return badConfig("the store's address has "+strconv.Quote(name)+" more than once", "", nil)
+			return badConfig("the store's address has "+strconv.Quote(name)+" more than once", "give each setting once", nil)
 		case name == "sslmode" || name == "port":
 		case name == "connections":
 			n, err := strconv.Atoi(value)

@@ -4,11 +4,20 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 	"github.com/holdfast-backup/holdfast/internal/sandbox"
@@ -99,6 +108,11 @@ func TestAddressThatIsNotSafeIsRefused(t *testing.T) {
 		"postgres://holdfast@localhost/holdfast?options=-csearch_path%3Dx",
 		"postgres://holdfast@localhost/holdfast?passwordFile=password",
 		"postgres://localhost/holdfast",
+		"postgres://holdfast@localhost",
+		"postgres://holdfast@localhost:port/holdfast",
+		"postgres://holdfast@localhost/holdfast?connections=3",
+		"postgres://holdfast@localhost/holdfast?connections=4&connections=5",
+		"postgres://holdfast@localhost/holdfast?host=/run/postgresql",
 	} {
 		_, err := Open(t.Context(), dsn)
 		wantCode(t, err, backup.CodeBadConfig)
@@ -120,4 +134,156 @@ func TestServerThatCrashesIsUsedAgain(t *testing.T) {
 	must(t, server.Restart(context.Background()))
 	saveTenant(t, s, acmeWith())
 	got[backup.Tenant](t)(s.Tenant(t.Context(), acme))
+}
+
+func TestServersCertificateIsVerified(t *testing.T) {
+	good := newDatabase(t, template)
+	s := openDSN(t, good)
+	var encrypted bool
+	must(t, s.read.QueryRowContext(t.Context(), `SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`).Scan(&encrypted))
+	if !encrypted {
+		t.Error("the session is not encrypted")
+	}
+	other, err := sandbox.NewCA("another")
+	must(t, err)
+	folder := t.TempDir()
+	must(t, other.WriteFiles(folder, "localhost"))
+	for name, dsn := range map[string]string{
+		"of another CA": with(t, good, "sslrootcert", filepath.Join(folder, "ca.pem")),
+		"of the system": with(t, good, "sslrootcert", ""),
+	} {
+		_, err := Open(t.Context(), dsn)
+		if e := backup.AsError(err); e.Code != backup.CodeBadConfig || e.Retryable || !strings.Contains(e.Message, "certificate") {
+			t.Errorf("%s: the error is %+v", name, e)
+		}
+	}
+}
+
+// with is the address with another setting; an empty one is taken out.
+func with(t testing.TB, dsn, name, value string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	must(t, err)
+	query := u.Query()
+	if query.Set(name, value); value == "" {
+		query.Del(name)
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+func TestUnixSocketIsTaken(t *testing.T) {
+	dsn := newDatabase(t, template)
+	u, err := url.Parse(dsn)
+	must(t, err)
+	s := openDSN(t, server.SocketURL(strings.Trim(u.Path, "/")))
+	must(t, s.Ping(t.Context()))
+}
+
+func TestPostgresThatDoesNotLetUsInSaysWhy(t *testing.T) {
+	good := newDatabase(t, template)
+	passwords := map[string]string{"wrong": "wrong password\n", "empty": "", "two lines": "a\nb\n"}
+	for name, text := range passwords {
+		file := filepath.Join(t.TempDir(), "password")
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		want := backup.CodeBadConfig
+		if name == "wrong" {
+			want = backup.CodeBadCredential
+		}
+		_, err := Open(t.Context(), with(t, good, "passwordFile", file))
+		wantCode(t, err, want)
+		if e := backup.AsError(err); e.Hint == "" || e.Retryable || strings.Contains(err.Error(), "wrong password") {
+			t.Errorf("%s: the error is %+v", name, e)
+		}
+	}
+	open := filepath.Join(t.TempDir(), "password")
+	must(t, os.WriteFile(open, []byte("secret"), 0o600))
+	must(t, os.Chmod(open, 0o644))
+	_, err := Open(t.Context(), with(t, good, "passwordFile", open))
+	wantCode(t, err, backup.CodeBadConfig)
+
+	_, err = Open(t.Context(), server.URL("nowhere"))
+	wantCode(t, err, backup.CodeBadConfig)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, l.Close())
+	_, err = Open(t.Context(), "postgres://holdfast@"+l.Addr().String()+"/holdfast")
+	wantCode(t, err, backup.CodeUnreachable)
+}
+
+// Processes that start at once on an empty database make its schema once.
+func TestEmptyDatabaseIsMigratedOnce(t *testing.T) {
+	dsn := newDatabase(t, "")
+	var starting sync.WaitGroup
+	for range 4 {
+		starting.Go(func() {
+			c := exec.CommandContext(t.Context(), os.Args[0])
+			c.Env = append(os.Environ(), openingEnv+"="+dsn)
+			if out, err := c.CombinedOutput(); err != nil {
+				t.Errorf("a process failed: %v: %s", err, out)
+			}
+		})
+	}
+	starting.Wait()
+	s := openDSN(t, dsn)
+	var receipts, firsts int
+	must(t, s.read.QueryRowContext(t.Context(), `SELECT (SELECT COUNT(*) FROM receipt), (SELECT COUNT(*) FROM goose_db_version WHERE version_id = 1)`).Scan(&receipts, &firsts))
+	if receipts != 4 || firsts != 1 {
+		t.Errorf("%d receipts were written and the first migration was made %d times; want 4 and 1", receipts, firsts)
+	}
+}
+
+// A transaction that a crash of the server ends leaves nothing, and the same call again does all of it.
+func TestServerThatCrashesInMidImport(t *testing.T) {
+	i := newImporter(t, openDSN(t, newDatabase(t, template)))
+	i.run(people(t, "e1 anna", "e2 bela"))
+	i.stage(people(t, "e1 anna", "e3 chen"))
+	i.end(backup.FullRead)
+	d := i.difference()
+	tx, err := i.store.write.BeginTx(t.Context(), nil)
+	must(t, err)
+	row, err := lockPass(t.Context(), tx, i.current())
+	must(t, err)
+	must(t, i.store.apply(t.Context(), tx, i.tenant, i.current(), row, d.Digest, "", noon))
+	must(t, server.Kill())
+	if e := backup.AsError(classify(t.Context(), "apply", tx.Commit())); e == nil || e.Code != backup.CodeUnreachable || !e.Retryable {
+		t.Errorf("the error is %+v", e)
+	}
+	must(t, server.Restart(context.Background()))
+	if have := i.accounts(); !slices.Equal(have, []string{"e1 anna", "e2 bela"}) {
+		t.Fatalf("accounts after the crash are %q", have)
+	}
+	i.applyCompared()
+	if have := i.accounts(); !slices.Equal(have, []string{"e1 anna", "e2~ bela", "e3 chen"}) {
+		t.Errorf("accounts are %q", have)
+	}
+}
+
+// Whatever an address says, what is taken goes to one server that is either on this machine or proves its name.
+func FuzzPostgresAddress(f *testing.F) {
+	for _, dsn := range []string{"postgres://holdfast@db.example:5432/holdfast?connections=20&passwordFile=/etc/p", "postgresql://h@/d?host=/run/postgresql&port=5433",
+		"postgres://h@[::1]/d?sslmode=disable", "postgres://h@localhost,db/d", "postgres://h:p@db/d?sslmode=require", "postgres://h@127.1/d", "postgres://h@%2Frun/d"} {
+		f.Add(dsn)
+	}
+	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSSLMODE", "PGSERVICE"} {
+		f.Setenv(name, "")
+	}
+	f.Fuzz(func(t *testing.T, dsn string) {
+		address, err := parsePostgres(dsn)
+		if err != nil {
+			return
+		}
+		address.passwordFile = ""
+		config, err := address.config()
+		if err != nil {
+			return
+		}
+		for _, way := range append(config.Fallbacks, &pgconn.FallbackConfig{Host: config.Host, TLSConfig: config.TLSConfig}) {
+			ip, err := netip.ParseAddr(way.Host)
+			local := strings.HasPrefix(way.Host, "/") || way.Host == "localhost" || err == nil && ip.IsLoopback()
+			if proves := way.TLSConfig != nil && !way.TLSConfig.InsecureSkipVerify && way.TLSConfig.ServerName == way.Host; !local && !proves {
+				t.Errorf("%q goes to %q without proof", dsn, way.Host)
+			}
+		}
+	})
 }
