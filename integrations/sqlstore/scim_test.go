@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -338,4 +339,22 @@ func BenchmarkEightClientsPushUsers(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What a PATCH costs must not grow with who is in the group already: each new member would be compared with all of them.
+func TestNewMembersAreNotComparedWithAll(t *testing.T) {
+	if onPostgres {
+		return // it plans by statistics
+	}
+	store := newStore(t)
+	plan := got[[]string](t)(list(t.Context(), store.write, func(r row) (detail string, err error) {
+		var id, parent, unused int
+		return detail, r.Scan(&id, &parent, &unused, &detail)
+	}, `EXPLAIN QUERY PLAN `+fmt.Sprintf(touchStatement, `SELECT member FROM scim_staged_member WHERE scope = $1`), 1, 2))
+	text := strings.Join(plan, "\n")
+	for _, step := range []string{"SEARCH g USING INDEX sqlite_autoindex_scim_group_2 (scope=? AND id=?)", "SEARCH m USING COVERING INDEX sqlite_autoindex_scim_member_1 (scope=? AND in_group=?)", "SEARCH u USING INDEX sqlite_autoindex_scim_user_2 (scope=? AND id=?)"} {
+		if !strings.Contains(text, step) {
+			t.Errorf("the plan lacks %s:\n%s", step, text)
+		}
+	}
 }

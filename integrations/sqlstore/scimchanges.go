@@ -91,8 +91,8 @@ func namedGroupsOf(ctx context.Context, tx *sql.Tx, directory int64, users []str
 	}, `WITH RECURSIVE above (user_id, in_group) AS (
 			SELECT m.member, m.in_group FROM scim_member m WHERE m.scope = $1 AND m.member IN (`+ids+`)
 			UNION
-			SELECT a.user_id, m.in_group FROM above a JOIN scim_group g ON g.scope = $1 AND g.number = a.in_group
-				JOIN scim_member m ON m.scope = $1 AND m.member = g.id
+			SELECT a.user_id, m.in_group FROM above a CROSS JOIN scim_group g CROSS JOIN scim_member m
+				WHERE g.scope = $1 AND g.number = a.in_group AND m.scope = $1 AND m.member = g.id
 		)
 		SELECT DISTINCT a.user_id, g.name_key FROM above a JOIN scim_group g ON g.scope = $1 AND g.number = a.in_group`, args...)
 }

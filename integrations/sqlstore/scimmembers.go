@@ -80,19 +80,23 @@ func (d *scimDirectory) touchMembers(ctx context.Context, group int64) error {
 	return d.touch(ctx, `SELECT member FROM scim_member WHERE scope = $1 AND in_group = $3`, group)
 }
 
+// touchStatement is of touch, for a query of ids. CROSS JOIN keeps SQLite from looking at everybody who is in a group for each id.
+const touchStatement = `WITH RECURSIVE below (id) AS (
+		%s
+		UNION
+		SELECT m.member FROM below b CROSS JOIN scim_group g CROSS JOIN scim_member m
+		WHERE g.scope = $1 AND g.id = b.id AND m.scope = g.scope AND m.in_group = g.number
+	), concerned AS (
+		SELECT u.number AS number, ROW_NUMBER() OVER (ORDER BY u.number) AS place
+		FROM below b CROSS JOIN scim_user u WHERE u.scope = $1 AND u.id = b.id AND u.deleted = 0
+	)
+	UPDATE scim_user SET sequence = CAST($2 AS BIGINT) + concerned.place FROM concerned
+	WHERE scim_user.scope = $1 AND scim_user.number = concerned.number AND scim_user.deleted = 0`
+
 // touch puts the users among the ids, and those in the groups among them, directly or nested, at the end of the change feed, each at a
 // place of its own. Groups that contain each other end the search: an id is looked at once.
 func (d *scimDirectory) touch(ctx context.Context, ids string, more ...any) error {
-	n, err := execute(ctx, d.tx, fmt.Sprintf(`WITH RECURSIVE below (id) AS (
-			%s
-			UNION
-			SELECT m.member FROM below b JOIN scim_group g ON g.scope = $1 AND g.id = b.id JOIN scim_member m ON m.scope = g.scope AND m.in_group = g.number
-		), concerned AS (
-			SELECT u.number AS number, ROW_NUMBER() OVER (ORDER BY u.number) AS place
-			FROM scim_user u WHERE u.scope = $1 AND u.deleted = 0 AND u.id IN (SELECT id FROM below)
-		)
-		UPDATE scim_user SET sequence = CAST($2 AS BIGINT) + concerned.place FROM concerned
-		WHERE scim_user.scope = $1 AND scim_user.number = concerned.number AND scim_user.deleted = 0`, ids), append([]any{d.id, d.sequence}, more...)...)
+	n, err := execute(ctx, d.tx, fmt.Sprintf(touchStatement, ids), append([]any{d.id, d.sequence}, more...)...)
 	if err != nil || n == 0 {
 		return err
 	}
