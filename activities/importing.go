@@ -75,7 +75,11 @@ func (a *Importing) CompareListing(ctx context.Context, in PassInput) (CompareRe
 	if err != nil {
 		return CompareResult{}, fail(err)
 	}
-	v, why := backup.JudgeImport(d, dir.Removals, t.People.ApproveFirstImport)
+	judge := backup.JudgeImport
+	if dir.Kind == backup.SCIM {
+		judge = backup.JudgePush
+	}
+	v, why := judge(d, dir.Removals, t.People.ApproveFirstImport)
 	return CompareResult{Counts: d.Counts, Verdict: v, Why: why, Report: d.Report, Digest: d.Digest}, nil
 }
 

@@ -185,3 +185,16 @@ func JudgeImport(d ImportDifference, t RemovalThreshold, approveFirst bool) (Imp
 	}
 	return ImportApply, ""
 }
+
+// JudgePush is JudgeImport for a directory that is pushed. Its list is our own, and an identity provider has nobody to push until it has a
+// token, which only a tenant that was applied can have: so nobody is an answer as long as nobody is known. Where the first people must be
+// approved, they are waited for.
+func JudgePush(d ImportDifference, t RemovalThreshold, approveFirst bool) (ImportVerdict, string) {
+	if d.Mode == ChangesRead || d.Counts.Listed > 0 || d.Counts.KnownActive > 0 {
+		return JudgeImport(d, t, approveFirst)
+	}
+	if approveFirst {
+		return ImportRefuse, "nobody was pushed yet: make a token (holdfast scim token add), and let the identity provider push"
+	}
+	return ImportApply, ""
+}

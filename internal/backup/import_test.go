@@ -26,3 +26,24 @@ func TestJudgeImport(t *testing.T) {
 		}
 	}
 }
+
+// TestJudgePush: nobody is an answer of a directory that is pushed only as long as nobody is known.
+func TestJudgePush(t *testing.T) {
+	for name, c := range map[string]struct {
+		counts  ImportCounts
+		approve bool
+		want    ImportVerdict
+	}{
+		"nobody yet":             {ImportCounts{}, false, ImportApply},
+		"nobody yet, to approve": {ImportCounts{}, true, ImportRefuse},
+		"nobody any more":        {ImportCounts{KnownActive: 3, Leaving: 3}, false, ImportRefuse},
+		"the first":              {ImportCounts{Listed: 2, Added: 2}, false, ImportApply},
+		"the first, to approve":  {ImportCounts{Listed: 2, Added: 2}, true, ImportConfirm},
+		"as many leave as may":   {ImportCounts{Listed: 15, KnownActive: 20, Leaving: 5}, false, ImportApply},
+		"more leave than may":    {ImportCounts{Listed: 14, KnownActive: 20, Leaving: 6}, false, ImportApprove},
+	} {
+		if got, _ := JudgePush(ImportDifference{Mode: FullRead, First: true, Counts: c.counts}, RemovalThreshold{}, c.approve); got != c.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
