@@ -310,6 +310,9 @@ func spoil(ctx context.Context, client net.Conn, s *site) {
 			return
 		}
 		control := p.Children[2].Children[0]
+		if control.Children[0].Value != ldap.ControlTypePaging {
+			return
+		}
 		value := ber.DecodePacket(control.Children[1].ByteValue)
 		cookie := value.Children[1].Data.Bytes()
 		if len(cookie) == 0 {
