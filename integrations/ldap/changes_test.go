@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -16,6 +17,7 @@ import (
 const (
 	adPassword = "Passw0rd!Of.Tests"
 	corp       = samba.BaseDN
+	crowd      = 5000
 )
 
 // domain is a real domain controller.
@@ -34,10 +36,18 @@ func (d domain) editor(t *testing.T) editor {
 	return editor{c}
 }
 
+func (d domain) config(feed backup.ChangeFeed, base string, groups ...string) backup.LDAPConfig {
+	return backup.LDAPConfig{URL: d.URL, CAFile: d.CAFile, BindDN: samba.Administrator, BindPassword: "env:LDAP_PASSWORD", BaseDN: base, Groups: groups, Changes: feed}
+}
+
 func (d domain) open(t *testing.T, feed backup.ChangeFeed, base string, groups ...string) *ourldap.Directory {
 	t.Helper()
-	dir := must(openAs(t.Context(), backup.LDAPConfig{URL: d.URL, CAFile: d.CAFile, BindDN: samba.Administrator, BindPassword: "env:LDAP_PASSWORD",
-		BaseDN: base, Groups: groups, Changes: feed}, adPassword))(t)
+	return d.opened(t, d.config(feed, base, groups...))
+}
+
+func (d domain) opened(t *testing.T, c backup.LDAPConfig) *ourldap.Directory {
+	t.Helper()
+	dir := must(openAs(t.Context(), c, adPassword))(t)
 	t.Cleanup(func() { dir.Close() })
 	return dir
 }
@@ -71,13 +81,14 @@ func (e editor) group(t *testing.T, name, parent string, members ...string) (dn 
 // TestActiveDirectory follows a real domain controller by both of its feeds.
 func TestActiveDirectory(t *testing.T) {
 	ca := must(sandbox.NewCA("samba"))(t)
-	s := must(samba.Start(t.Context(), samba.Options{CA: ca, Password: adPassword}))(t)
+	s := must(samba.Start(t.Context(), samba.Options{CA: ca, Password: adPassword, Crowd: crowd}))(t)
 	defer s.Close()
 	d := domain{s, ca}
 	for _, feed := range []backup.ChangeFeed{backup.FeedDirSync, backup.FeedUSN} {
 		t.Run(string(feed), func(t *testing.T) {
 			t.Run("each change once", func(t *testing.T) { tellsEachChangeOnce(t, d, feed) })
 			t.Run("groups", func(t *testing.T) { seesGroups(t, d, feed) })
+			t.Run("large group", func(t *testing.T) { seesALargeGroup(t, d, feed) })
 			t.Run("renamed unit", func(t *testing.T) { seesRenamedUnits(t, d, feed) })
 		})
 	}
@@ -168,6 +179,39 @@ func seesGroups(t *testing.T, d domain, feed backup.ChangeFeed) {
 	f.quiet(t)
 	edit.set(t, users[1], "mail", "changed-"+name+"@corp.example.test")
 	f.changes(t, 1, 0)
+	f.quiet(t)
+}
+
+// seesALargeGroup follows a group of 5,000 members, of which some change, leave and join.
+func seesALargeGroup(t *testing.T, d domain, feed backup.ChangeFeed) {
+	edit := d.editor(t)
+	c := d.config(feed, samba.CrowdUnit, samba.CrowdGroup)
+	c.Filter = "(objectClass=contact)"
+	timed := func(what string, read func()) {
+		begin := time.Now()
+		read()
+		t.Logf("%s of %d in %v", what, crowd, time.Since(begin).Round(time.Millisecond))
+	}
+	var f *follower
+	timed("a full read", func() { f = follow(t, d.opened(t, c)) })
+	if len(f.known) != crowd {
+		t.Fatalf("%d people", len(f.known))
+	}
+	timed("an unchanged read", func() { f.quiet(t) })
+	for i := range 3 {
+		edit.set(t, fmt.Sprintf("CN=c%d,%s", i, samba.CrowdUnit), "mail", fmt.Sprintf("%s%d@corp.example.test", feed, i))
+	}
+	timed("3 changes", func() { f.changes(t, 3, 0) })
+	f.quiet(t)
+	leave := ldap.NewModifyRequest(samba.CrowdGroup, nil)
+	leave.Delete("member", []string{"CN=c7," + samba.CrowdUnit})
+	if err := edit.Modify(leave); err != nil {
+		t.Fatal(err)
+	}
+	f.full(t, 0, 1, "members of")
+	f.quiet(t)
+	edit.join(t, samba.CrowdGroup, "CN=c7,"+samba.CrowdUnit)
+	f.full(t, 1, 0, "members of")
 	f.quiet(t)
 }
 

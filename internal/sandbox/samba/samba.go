@@ -33,12 +33,14 @@ const (
 	stopTimeout  = 20 * time.Second
 )
 
-// Options describe the controller. Both must be set.
+// Options describe the controller. CA and Password must be set.
 type Options struct {
 	// CA issues the certificate for the controller's address.
 	CA *sandbox.CA
 	// Password of the administrator; Active Directory wants capitals, small letters and digits in it.
 	Password string
+	// Crowd is how many contacts there are in CrowdUnit, all of them members of CrowdGroup; 0: neither is there.
+	Crowd int
 }
 
 // Server is a controller that runs.
@@ -64,6 +66,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if err := s.provision(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.folder))
+	}
+	if err := s.fill(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.folder))
 	}
 	return s.started(ctx)
