@@ -34,5 +34,10 @@ func (s settings) newLogger() (*zap.Logger, error) {
 
 // sdkLogger bridges zap into the Temporal SDK.
 func sdkLogger(l *zap.Logger) log.Logger {
-	return log.NewStructuredLogger(slog.New(zapslog.NewHandler(l.Named("temporal").Core())))
+	return log.NewStructuredLogger(slogger(l.Named("temporal")))
+}
+
+// slogger bridges zap into what logs by the standard library.
+func slogger(l *zap.Logger) *slog.Logger {
+	return slog.New(zapslog.NewHandler(l.Core(), zapslog.WithName(l.Name())))
 }
