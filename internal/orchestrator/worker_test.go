@@ -31,6 +31,7 @@ func startWorker(t testing.TB, c *orchestrator.Client) worker.Worker {
 	register(workflows.DrillKeyName, drillKey)
 	register(workflows.EnrollConnectorName, enroll)
 	register(workflows.RemoveConnectorName, removeConnector)
+	register(workflows.SettleConflictsName, settle)
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +120,9 @@ func watch(ctx workflow.Context, _ workflows.WatchConnectorsInput) error {
 }
 
 func importPeople(ctx workflow.Context, in workflows.ImportPeopleInput) (workflows.ImportPeopleResult, error) {
+	if in.Tenant == "pushed" {
+		return importPushed(ctx)
+	}
 	if in.RequestedBy == "slow" {
 		_ = workflow.Sleep(ctx, time.Minute)
 	}
