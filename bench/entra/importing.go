@@ -60,6 +60,10 @@ func measure(ctx context.Context, people, every int, plain float64) (results []r
 		name = fmt.Sprintf("every %dth answer a 429", every)
 	}
 	pages := int64((p.Users + pageSize - 1) / pageSize)
+	alone, err := p.readAlone(ctx, name+", read and thrown away", pages)
+	if err != nil {
+		return nil, err
+	}
 	first, err := p.bring(ctx, name+", first", pages)
 	if err == nil && first.Added != p.Users {
 		err = fmt.Errorf("%d of %d people arrived", first.Added, p.Users)
@@ -71,8 +75,8 @@ func measure(ctx context.Context, people, every int, plain float64) (results []r
 	if err == nil && again.Listed != 0 {
 		err = fmt.Errorf("nothing changed, and %d people were listed", again.Listed)
 	}
-	first.Plain = plain
-	return []result{first, again}, err
+	alone.Plain, first.Plain = plain, plain
+	return []result{alone, first, again}, err
 }
 
 // bring is one import by the steps of the import's activities.
@@ -101,6 +105,9 @@ func (p *place) bring(ctx context.Context, name string, least int64) (r result, 
 		return r, err
 	}
 	read := time.Now()
+	if r.ReadMB, err = memoryMB("VmHWM"); err != nil {
+		return r, err
+	}
 	d, err := p.store.ComparePass(ctx, p.tenant, pass)
 	if err != nil {
 		return r, err
@@ -114,12 +121,40 @@ func (p *place) bring(ctx context.Context, name string, least int64) (r result, 
 	if r.PeakMB, err = memoryMB("VmHWM"); err != nil {
 		return r, err
 	}
-	if r.Calls, err = p.calls(); err != nil {
+	return r, p.count(&r)
+}
+
+// readAlone reads everybody into nothing: what the adapter takes without the store.
+func (p *place) readAlone(ctx context.Context, name string, least int64) (r result, err error) {
+	r = result{Case: name, Least: least}
+	if _, err = p.calls(); err != nil {
 		return r, err
 	}
-	r.Throttled = r.Calls - least // the rest are pages: a read makes no other calls
+	if r.IdleMB, err = resetPeak(); err != nil {
+		return r, err
+	}
+	began, cpu := time.Now(), processorSeconds()
+	if _, err = p.dir.Read(ctx, backup.ReadFrom{}, func(page backup.EntryPage) error {
+		r.Listed += len(page.Entries)
+		return nil
+	}); err != nil {
+		return r, err
+	}
+	r.Read, r.CPU = time.Since(began).Seconds(), processorSeconds()-cpu
+	r.Wall = r.Read
+	if r.ReadMB, err = memoryMB("VmHWM"); err != nil {
+		return r, err
+	}
+	r.PeakMB = r.ReadMB
+	return r, p.count(&r)
+}
+
+// count fills the calls in: a read makes no others than for pages.
+func (p *place) count(r *result) (err error) {
+	r.Calls, err = p.calls()
+	r.Throttled = r.Calls - r.Least
 	r.Asked = float64(r.Throttled * retryAfter)
-	return r, nil
+	return err
 }
 
 // resetPeak lets the peak of memory begin anew (proc_pid_clear_refs(5), 5) and gives what is used now.

@@ -29,9 +29,10 @@ type result struct {
 	Apply   float64 `json:"applySeconds"`
 	// Asked is what the 429s asked to wait, in seconds.
 	Asked float64 `json:"askedToWaitSeconds"`
-	// CPU is this process's processor time in seconds, PeakMB its memory at most and IdleMB before.
+	// CPU is this process's processor time in seconds, IdleMB its memory before, ReadMB at most up to the end of the read, and PeakMB at most.
 	CPU    float64 `json:"cpuSeconds"`
 	IdleMB float64 `json:"idleMB"`
+	ReadMB float64 `json:"readPeakMB"`
 	PeakMB float64 `json:"peakMB"`
 	// Calls were answered by users/delta, Throttled of them with 429; Least is how many pages there are.
 	Calls     int64 `json:"calls"`
@@ -91,9 +92,9 @@ func run(asJSON bool, people int) error {
 
 func (r report) print() {
 	fmt.Printf("%d people; load before: %s, after: %s\n\n", r.People, r.Load, r.After)
-	fmt.Printf("%-34s %8s %8s %8s %8s %8s %8s %7s %8s %8s %7s %7s %7s\n", "", "wall s", "plain s", "read s", "compare", "apply", "asked s", "CPU s", "idle MB", "peak MB", "calls", "429s", "least")
+	fmt.Printf("%-48s %8s %8s %8s %8s %8s %8s %7s %8s %8s %8s %7s %7s %7s\n", "", "wall s", "plain s", "read s", "compare", "apply", "asked s", "CPU s", "idle MB", "read MB", "peak MB", "calls", "429s", "least")
 	for _, c := range r.Results {
-		fmt.Printf("%-34s %8.2f %8.2f %8.2f %8.2f %8.2f %8.0f %7.2f %8.1f %8.1f %7d %7d %7d\n", c.Case, c.Wall, c.Plain, c.Read, c.Compare, c.Apply, c.Asked, c.CPU, c.IdleMB, c.PeakMB,
+		fmt.Printf("%-48s %8.2f %8.2f %8.2f %8.2f %8.2f %8.0f %7.2f %8.1f %8.1f %8.1f %7d %7d %7d\n", c.Case, c.Wall, c.Plain, c.Read, c.Compare, c.Apply, c.Asked, c.CPU, c.IdleMB, c.ReadMB, c.PeakMB,
 			c.Calls, c.Throttled, c.Least)
 	}
 }
