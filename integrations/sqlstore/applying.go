@@ -20,7 +20,7 @@ func (s *Store) ApplyPass(ctx context.Context, t backup.Tenant, p backup.Pass, d
 		}
 		if row.applied != p.ID {
 			if !row.open {
-				return notFound(backup.FaultOurs, "this import has ended", "holdfast users import "+p.Tenant+" starts a new one")
+				return passEnded(p)
 			}
 			if err := s.apply(ctx, tx, t, p, row, digest, approvedBy, at); err != nil {
 				return err

@@ -101,6 +101,9 @@ func (s *Store) ListEntries(ctx context.Context, tenant string, dir backup.Direc
 // FindEntries finds entries by id, mail, alias, UPN or DN, whether they are behind an account or not.
 func (s *Store) FindEntries(ctx context.Context, tenant, ref string, limit int) ([]backup.KnownEntry, error) {
 	ref = strings.TrimSpace(clean(ref))
+	if ref == "" {
+		return nil, nil // and not all those who have no address
+	}
 	found, err := list(ctx, s.read, scanKnownEntry, selectEntries+` WHERE e.tenant = $1 AND (e.directory, e.entry_id) IN (
 			SELECT directory, entry_id FROM directory_entry WHERE tenant = $1 AND (entry_id = $2 OR dn = $2)
 			UNION SELECT directory, entry_id FROM directory_entry WHERE tenant = $1 AND mail_key = $3

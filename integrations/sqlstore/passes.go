@@ -37,14 +37,17 @@ func lockPass(ctx context.Context, tx *sql.Tx, p backup.Pass) (importPass, error
 }
 
 // BeginPass opens the pass and its report, and tells where its read begins. The same pass again goes on behind the last page that was
-// staged, if that can be gone on from. Another pass that was open ends as replaced.
+// staged, if that can be gone on from. Another pass that was open ends as replaced. CodeNotFound when this one has ended.
 func (s *Store) BeginPass(ctx context.Context, p backup.Pass, start backup.ImportStart) (from backup.ReadFrom, err error) {
 	err = s.changeTenant(ctx, p.Tenant, "begin an import", func(tx *sql.Tx) error {
 		row, err := scanPass(tx.QueryRowContext(ctx, `SELECT `+passColumns+` FROM import_pass WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory))
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if row.pass == p.ID && row.open {
+		if row.pass == p.ID && !row.open {
+			return passEnded(p) // a call that comes late
+		}
+		if row.pass == p.ID {
 			from, err = resumePass(ctx, tx, p, row)
 			return err
 		}
@@ -103,9 +106,13 @@ func (s *Store) RestartPass(ctx context.Context, p backup.Pass) error {
 func lockOpenPass(ctx context.Context, tx *sql.Tx, p backup.Pass) (importPass, error) {
 	row, err := lockPass(ctx, tx, p)
 	if err == nil && !row.open {
-		err = notFound(backup.FaultOurs, "this import has ended", "holdfast users import "+p.Tenant+" starts a new one")
+		err = passEnded(p)
 	}
 	return row, err
+}
+
+func passEnded(p backup.Pass) error {
+	return notFound(backup.FaultOurs, "this import has ended", "holdfast users import "+p.Tenant+" starts a new one")
 }
 
 func clearStaged(ctx context.Context, tx *sql.Tx, p backup.Pass) error {
