@@ -32,7 +32,8 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Run a Temporal worker; any number of them share the work",
 		Example: `  TEMPORAL_ADDRESS=temporal.example:7233 holdfastd run --state /var/lib/holdfast
-  holdfastd run --store sqlite:///srv/holdfast/holdfast.db --repositories /srv/backups`,
+  holdfastd run --store sqlite:///srv/holdfast/holdfast.db --repositories /srv/backups
+  holdfastd run --store 'postgres://holdfast@db.example/holdfast?passwordFile=/etc/holdfast/db-password'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runWorker(cmd.Context(), s) },
 	}

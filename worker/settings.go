@@ -14,7 +14,7 @@ import (
 // nothing but the folder is ever named.
 type settings struct {
 	State        string
-	Store        string // sqlite:///path
+	Store        string // sqlite:///path or postgres://user@host/database
 	Repositories string
 	Identity     string // the worker's signing key, which connectors pin
 	Listen       string // the gateway's host:port
@@ -71,7 +71,7 @@ func (s *settings) storeFlags(cmd *cobra.Command) {
 }
 
 func (s *settings) storeFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.Store, "store", os.Getenv("HOLDFAST_STORE"), "the store as sqlite:///path (HOLDFAST_STORE; default: below --state)")
+	cmd.Flags().StringVar(&s.Store, "store", os.Getenv("HOLDFAST_STORE"), "the store as sqlite:///path or postgres://user@host/database?passwordFile=/path (HOLDFAST_STORE; default: a file below --state)")
 }
 
 // temporalFlags are of whoever talks to Temporal.
