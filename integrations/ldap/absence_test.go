@@ -64,7 +64,7 @@ var troubles = map[string]trouble{
 	"page cookie refused": {config: func(t *testing.T, s *site) func(*backup.LDAPConfig) {
 		address := spoilCookies(t, s)
 		return func(l *backup.LDAPConfig) { l.URL = "ldaps://" + address }
-	}, code: backup.CodeBadResponse},
+	}, code: backup.CodeBadResponse, says: "cookie is invalid"},
 	"base deleted": {config: with(inPeople), code: backup.CodeBadConfig, says: peopleDN, change: func(t *testing.T, s *site) {
 		for _, p := range company()[:absentees] {
 			succeed(t, s.admin.Del(ldap.NewDelRequest(ldapserver.PersonDN(ldapserver.DefaultBaseDN, p), nil)))
@@ -184,9 +184,13 @@ func (i *imports) again(t *testing.T, s *site, c trouble, config backup.LDAPConf
 	i.refused(backup.CodeBadConfig)
 }
 
+// startSite starts a slapd with the first people of the company, unless it is told others.
 func startSite(t *testing.T, o slapd.Options) *site {
 	t.Helper()
-	o.CA, o.Password, o.People, o.Changes = must(sandbox.NewCA("slapd"))(t), password, company()[:absentees], true
+	o.CA, o.Password, o.Changes = must(sandbox.NewCA("slapd"))(t), password, true
+	if o.People == nil {
+		o.People = company()[:absentees]
+	}
 	s := &site{Server: must(slapd.Start(t.Context(), o))(t), ca: o.CA}
 	t.Cleanup(func() { s.Close() })
 	s.admin = must(ldap.DialURL(s.URL, ldap.DialWithTLSConfig(&tls.Config{RootCAs: o.CA.Pool()})))(t)

@@ -107,7 +107,7 @@ var adHints = map[string]string{
 
 // bindError classifies a refused bind. What the server said is read but not repeated: it answers a request that held the password.
 func (s settings) bindError(e *ldap.Error) error {
-	hint := "check bindDN and the password that bindPassword points to"
+	hint := s.loginHint()
 	if m := adRefusal.FindStringSubmatch(fmt.Sprint(e.Err)); m != nil {
 		if why := adHints[strings.ToLower(m[1])]; why != "" {
 			hint = why + " (data " + strings.ToLower(m[1]) + ")"
@@ -115,10 +115,21 @@ func (s settings) bindError(e *ldap.Error) error {
 	}
 	switch e.ResultCode {
 	case ldap.LDAPResultInvalidCredentials, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInappropriateAuthentication,
-		ldap.LDAPResultUnwillingToPerform, ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultConstraintViolation:
+		ldap.LDAPResultUnwillingToPerform, ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAuthMethodNotSupported:
 		return customer(backup.CodeBadCredential, fmt.Sprintf("the directory refused %s (%d)", s.who(), e.ResultCode), hint)
 	}
 	return s.classify(&ldap.Error{ResultCode: e.ResultCode, Err: errors.New("at the bind")})
+}
+
+// loginHint says what to look at when a bind is refused.
+func (s settings) loginHint() string {
+	switch {
+	case s.Kerberos != nil:
+		return "check principal and keytab, and that the directory takes GSSAPI"
+	case s.ClientCertificate != "":
+		return "check that the directory trusts the CA of the client certificate and takes SASL EXTERNAL (slapd: TLSCACertificateFile, TLSVerifyClient, authz-regexp)"
+	}
+	return "check bindDN and the password that bindPassword points to"
 }
 
 // groupError is classify for a configured group, whose name a missing one must show.

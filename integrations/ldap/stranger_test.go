@@ -235,3 +235,31 @@ func TestProbeWantsPagedResults(t *testing.T) {
 	_, err := opened(t, d.config()).Probe(t.Context())
 	wantError(t, err, backup.CodeBadConfig, false, "paged results")
 }
+
+// TestAnAttributeOfAPersonInParts is somebody with more addresses than fit into one answer of Active Directory.
+func TestAnAttributeOfAPersonInParts(t *testing.T) {
+	d := stranger{t: t, root: activeDirectory, answer: func(r *reply, base, cookie string, attributes []string) {
+		dn, values := adPerson(0)
+		switch {
+		case attributes[0] == "proxyAddresses;range=2-*":
+			r.entry(dn, map[string][]string{"proxyAddresses;range=2-3": {"smtp:c@acme.example", "smtp:d@acme.example"}})
+		case attributes[0] == "proxyAddresses;range=4-*":
+			r.entry(dn, map[string][]string{"proxyAddresses;range=4-*": {"smtp:e@acme.example"}})
+		default:
+			values["proxyAddresses"], values["proxyAddresses;range=0-1"] = nil, []string{"SMTP:a@acme.example", "smtp:b@acme.example"}
+			r.entry(dn, values)
+			if base == ldapserver.DefaultBaseDN {
+				r.entry(adPerson(1))
+			}
+		}
+		r.done(5, 0, "", lastPage)
+	}}.start()
+	got, err := list(t.Context(), opened(t, d.config()))
+	if err != nil || got.total != 2 {
+		t.Fatalf("%d people, %v", got.total, err)
+	}
+	e := got.entries["00000000-0001-0002-0304-05060708090a"]
+	if want := "a@acme.example b@acme.example c@acme.example d@acme.example e@acme.example"; strings.Join(e.Aliases, " ") != want || e.Problem != "" || e.UPN != "a@acme.example" {
+		t.Errorf("%+v", e)
+	}
+}
