@@ -2,6 +2,7 @@ package graph
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -126,6 +127,44 @@ func FuzzJournal(f *testing.F) {
 		j := &journal{company: c}
 		if good, err := j.replay(bytes.NewReader(b)); err == nil && (good > int64(len(b)) || good > 0 && b[good-1] != '\n') {
 			t.Errorf("%d of %d bytes are good", good, len(b))
+		}
+	})
+}
+
+// A name finds nobody, or somebody who is called so: ids and names of the crowd are computed and in no index.
+func FuzzFindAccount(f *testing.F) {
+	o := Options{People: sandbox.People(7, 25, "acme.example"), ClientID: testClient, Seed: 7, Crowd: 1000, Domain: "acme.example"}
+	d := newCompany(o).directory
+	f.Add(d.crowdID(100))
+	f.Add("crowd100@acme.example")
+	f.Add("CROWD0100@acme.example")
+	f.Add("crowd-1@acme.example")
+	f.Add(o.People[0].UPN)
+	f.Fuzz(func(t *testing.T, name string) {
+		if e, ok := d.find(name, true); ok && !strings.EqualFold(e.id, name) && !strings.EqualFold(e.UPN, name) {
+			t.Fatalf("%q finds %s, %s", name, e.id, e.UPN)
+		}
+	})
+}
+
+// A batch that is let through has few requests, each with an id of its own, none of which is a batch.
+func FuzzBatch(f *testing.F) {
+	f.Add([]byte(`[{"id":"1","method":"GET","url":"/users"},{"id":"2","method":"GET","url":"/users/x?$select=id"}]`))
+	f.Add([]byte(`[{"id":"a","method":"GET","url":"/$batch"},{"id":"A","method":"POST","url":"//x"}]`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var requests []batchRequest
+		if json.Unmarshal(raw, &requests) != nil || checkBatch(requests) != nil {
+			return
+		}
+		seen := map[string]bool{}
+		for _, q := range requests {
+			if seen[strings.ToLower(q.ID)] || q.Method != "GET" {
+				t.Fatalf("%+v is let through", q)
+			}
+			seen[strings.ToLower(q.ID)] = true
+		}
+		if len(seen) == 0 || len(seen) > maxBatch {
+			t.Fatalf("%d requests are let through", len(seen))
 		}
 	})
 }
