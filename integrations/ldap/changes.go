@@ -99,6 +99,9 @@ func (r *reading) changes(ctx context.Context, from backup.ReadFrom, now cursor,
 		return why, end, nil
 	}
 	end.Mode, err = follow.follow(ctx, &c, r.page)
+	if err == nil {
+		err = r.expired(ctx, c.Read, now.Read)
+	}
 	var full needsFull
 	if errors.As(err, &full) {
 		return full.Error(), backup.ReadEnd{}, nil
@@ -109,8 +112,8 @@ func (r *reading) changes(ctx context.Context, from backup.ReadFrom, now cursor,
 	if err != nil {
 		return "", backup.ReadEnd{}, r.d.settings.classify(err)
 	}
-	if end.Mode == backup.FullRead {
-		c.Full = time.Now().UTC()
+	if c.Read = now.Read; end.Mode == backup.FullRead {
+		c.Full = now.Read
 	}
 	end.Cursor, end.Note = c.encode(), joinNotes(string(end.Mode)+": by "+string(c.Feed), r.note)
 	return "", end, nil
@@ -119,7 +122,7 @@ func (r *reading) changes(ctx context.Context, from backup.ReadFrom, now cursor,
 // full lists everybody. The cursor is taken before, so that a change between the two is told twice rather than never.
 func (r *reading) full(ctx context.Context, now cursor, follow feed, why string) (backup.ReadEnd, error) {
 	if follow != nil {
-		now.Full = time.Now().UTC()
+		now.Full = now.Read
 		if err := follow.begin(ctx, &now); err != nil {
 			return backup.ReadEnd{}, r.d.settings.classify(err)
 		}
@@ -154,7 +157,7 @@ func (r *reading) page(p backup.EntryPage) error {
 // start chooses the feed and describes where things stand now.
 func (r *reading) start(ctx context.Context) (now cursor, follow feed, err error) {
 	d := r.d
-	now = cursor{Version: cursorVersion, Config: d.configDigest(), Groups: r.members.digests()}
+	now = cursor{Version: cursorVersion, Read: time.Now().UTC(), Config: d.configDigest(), Groups: r.members.digests()}
 	now.Feed, err = r.choose()
 	if err != nil || now.Feed == backup.FeedNone {
 		return now, nil, err

@@ -140,6 +140,18 @@ func tellsEachChangeOnce(t *testing.T, d domain, feed backup.ChangeFeed) {
 	f.changes(t, 1, 0)
 	is("disabled", func(e backup.DirectoryEntry) bool { return e.Disabled })
 
+	edit.set(t, dn, "userAccountControl", "544")
+	f.changes(t, 1, 0)
+	expires := time.Now().Add(2 * time.Second)
+	edit.set(t, dn, "accountExpires", fmt.Sprint(expires.Unix()*10_000_000+116_444_736_000_000_000))
+	for deadline := time.Now().Add(time.Minute); !f.known[id].Disabled; time.Sleep(300 * time.Millisecond) {
+		if f.read(t); time.Now().After(deadline) {
+			t.Fatalf("%+v has not expired", f.known[id])
+		}
+	}
+	f.read(t) // whose day comes while a read is under way is told by the next one, too
+	is("expired", func(e backup.DirectoryEntry) bool { return e.Disabled })
+
 	edit.remove(t, dn)
 	if got := f.changes(t, 0, 1); len(got.gone) == 1 && got.gone[0] != id {
 		t.Errorf("%v is gone, and not %s", got.gone, id)

@@ -30,6 +30,8 @@ type cursor struct {
 	Groups []groupDigest `json:"groups,omitempty"`
 	// Full is when everybody was last listed.
 	Full time.Time `json:"full"`
+	// Read is when the last read began.
+	Read time.Time `json:"read"`
 	// Cookie is DirSync's or syncrepl's; Containers is syncrepl's for what has people below it.
 	Cookie     []byte `json:"cookie,omitempty"`
 	Containers []byte `json:"containers,omitempty"`
