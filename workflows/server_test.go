@@ -99,8 +99,13 @@ func (r *rig) provision() {
 
 func (r *rig) start(id, name string, in any) client.WorkflowRun {
 	r.t.Helper()
+	return r.startOn(TaskQueue, id, name, in)
+}
+
+func (r *rig) startOn(queue, id, name string, in any) client.WorkflowRun {
+	r.t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		run, err := r.ExecuteWorkflow(r.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue, StaticSummary: name + " of acme",
+		run, err := r.ExecuteWorkflow(r.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: queue, StaticSummary: name + " of acme",
 			TypedSearchAttributes: ofApp("acme", backup.Microsoft365)}, name, in)
 		var unknown *serviceerror.InvalidArgument // the server's caches learn of new search attributes a moment later
 		if err == nil {
