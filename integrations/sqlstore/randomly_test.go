@@ -92,7 +92,6 @@ func (w *world) readRoughly(i *importer, before []backup.DirectoryEntry, touched
 		i.page(backup.EntryPage{Entries: people(i, "nobody nobody")})
 		w.breakOff(i, "")
 	}
-	must(i, i.store.RestartPass(i.Context(), i.current()))
 	all := w.entries(i.dir)
 	if w.IntN(2) == 0 { // words that are taken back later
 		i.page(backup.EntryPage{Entries: people(i, "phantom phantom"), Gone: touched, Resume: json.RawMessage(`0`)})
