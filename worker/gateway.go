@@ -93,7 +93,7 @@ func (p *parts) newGateway(codec converter.PayloadCodec) (*gateway, error) {
 	g := &gateway{parts: p, token: token, listener: listener}
 	g.connector = connector.NewGateway(p.store, presence{p.temporal}, connector.GatewayOptions{Log: p.log.Named("gateway")})
 	g.pushes = newPushSignals(p.temporal.PushedPeople, p.log.Named("scim"), pushQuiet, pushLatest)
-	pushed := scim.NewHandler(p.store.SCIM(), g.pushes.pushed, scim.Options{Log: slogger(p.log.Named("scim"))})
+	pushed := scim.NewHandler(p.store.SCIM(), g.pushes.pushed, scim.Options{Log: p.log.Named("scim")})
 	mux := http.NewServeMux()
 	mux.Handle(scim.BasePath, pushed)
 	mux.Handle(scim.BasePath+"/", pushed)

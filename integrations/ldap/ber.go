@@ -78,7 +78,7 @@ func integer(value []byte) (int32, error) {
 	}
 	var wide [4]byte
 	copy(wide[4-len(value):], value)
-	return int32(binary.BigEndian.Uint32(wide[:])), nil //nolint:gosec // the sign bit was looked at
+	return int32(binary.BigEndian.Uint32(wide[:])), nil // the sign bit was looked at
 }
 
 // appendElement appends an element made of parts.
@@ -92,7 +92,7 @@ func appendElement(b []byte, tag byte, parts ...[]byte) []byte {
 		b = append(b, byte(n))
 	} else {
 		b = append(b, 0x80|maxLengthBytes)
-		b = binary.BigEndian.AppendUint32(b, uint32(n)) //nolint:gosec // requests are small
+		b = binary.BigEndian.AppendUint32(b, uint32(n)) // requests are small
 	}
 	for _, p := range parts {
 		b = append(b, p...)
@@ -106,7 +106,7 @@ func textElement(tag byte, text string) []byte { return element(tag, []byte(text
 
 // intElement encodes a number that is not negative, in the fewest bytes.
 func intElement(tag byte, n int32) []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(n)) //nolint:gosec // not negative
+	b := binary.BigEndian.AppendUint32(nil, uint32(n)) // not negative
 	for len(b) > 1 && b[0] == 0 && b[1]&0x80 == 0 {
 		b = b[1:]
 	}

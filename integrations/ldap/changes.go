@@ -241,7 +241,7 @@ func isRefusal(err error) bool {
 
 // look makes a search of which not much is expected, page by page. take is called for each entry after its page was complete.
 func (d *Directory) look(ctx context.Context, base, filter string, attributes []string, more []ldap.Control, take func(*ldap.Entry) error) error {
-	paging := ldap.NewControlPaging(uint32(d.settings.PageSize)) //nolint:gosec // 1 to maxPageSize
+	paging := ldap.NewControlPaging(uint32(d.settings.PageSize)) // 1 to maxPageSize
 	request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, append(more, paging))
 	for total := 0; ; {
 		var found *ldap.SearchResult

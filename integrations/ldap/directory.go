@@ -185,22 +185,6 @@ func (d *Directory) list(ctx context.Context, keep *membership, yield func([]bac
 	})
 }
 
-// eachPage reads a search to its end: take gets every entry, done is called after every page that is whole. Errors of done are returned
-// as they are.
-func (d *Directory) eachPage(ctx context.Context, request *ldap.SearchRequest, take func(*ldap.Entry), done func() error) error {
-	q := query{base: request.BaseDN, scope: request.Scope, filter: request.Filter, attributes: request.Attributes}
-	keep := func(_ *Directory, page *[]*ldap.Entry, r *record) error {
-		*page = append(*page, r.entry())
-		return nil
-	}
-	return pagedEverywhere(ctx, d, q, trailFrom(d, q), keep, func(_ *Directory, page *[]*ldap.Entry) error {
-		for _, e := range *page {
-			take(e)
-		}
-		return done()
-	})
-}
-
 // maxRanges bounds the answers that one attribute of one entry is put together from.
 const maxRanges = 1000
 

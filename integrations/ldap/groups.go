@@ -60,7 +60,7 @@ func (m *membership) add(key dnKey, group int) {
 	set := groupSet{m.sets[key], group}
 	node, known := m.next[set]
 	if !known {
-		node = uint32(len(m.nodes)) //nolint:gosec // bounded by maxMembers
+		node = uint32(len(m.nodes)) // bounded by maxMembers
 		m.nodes, m.next[set] = append(m.nodes, set), node
 	}
 	m.sets[key] = node

@@ -50,7 +50,7 @@ func (d *dialer) login(ctx context.Context, dir *Directory) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close() //nolint:errcheck // it forgets its tickets
+		defer c.Close() // it forgets its tickets
 		way = func(conn *ldap.Conn) error { return conn.GSSAPIBind(c, "ldap/"+s.host, "") }
 	case s.ClientCertificate != "":
 		way = (*ldap.Conn).ExternalBind

@@ -210,5 +210,5 @@ func (end searchEnd) err() error {
 	if end.code == ldap.LDAPResultSuccess {
 		return nil
 	}
-	return ldap.NewError(uint16(end.code), fmt.Errorf("%s", end.text)) //nolint:gosec // a code is small; another one is unknown anyway
+	return ldap.NewError(uint16(end.code), fmt.Errorf("%s", end.text)) // a code is small; another one is unknown anyway
 }

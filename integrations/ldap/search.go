@@ -26,13 +26,13 @@ func (q query) op() ([]byte, error) {
 		names = appendElement(names, tagOctetString, []byte(name))
 	}
 	zero := intElement(tagInteger, 0)
-	return element(opSearch, textElement(tagOctetString, q.base), intElement(tagEnumerated, int32(q.scope)), intElement(tagEnumerated, 0), //nolint:gosec // 0 to 2
+	return element(opSearch, textElement(tagOctetString, q.base), intElement(tagEnumerated, int32(q.scope)), intElement(tagEnumerated, 0), // 0 to 2
 		zero, zero, element(tagBoolean, []byte{0}), filter.Bytes(), element(tagSequence, names)), nil
 }
 
 // pagingControl asks for the next page (RFC 2696, section 2).
 func pagingControl(size int, cookie []byte) []byte {
-	value := element(tagSequence, intElement(tagInteger, int32(size)), element(tagOctetString, cookie)) //nolint:gosec // 1 to maxPageSize
+	value := element(tagSequence, intElement(tagInteger, int32(size)), element(tagOctetString, cookie)) // 1 to maxPageSize
 	return element(tagSequence, textElement(tagOctetString, ldap.ControlTypePaging), element(tagOctetString, value))
 }
 
@@ -151,6 +151,6 @@ func (p *pager[P]) next(ctx context.Context) (page *sheet[P], more bool, err err
 // settle waits for a page that nobody will use, so that the connection can be used again.
 func (p *pager[P]) settle(ctx context.Context) {
 	if p.under != nil {
-		p.d.link.await(ctx, p.under) //nolint:errcheck // without an end, the connection is closed, which the next one to use it learns
+		_, _ = p.d.link.await(ctx, p.under) // without an end, the connection is closed, which the next one to use it learns
 	}
 }

@@ -223,7 +223,7 @@ func FuzzLink(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		client, server := net.Pipe()
 		l := newLink(client)
-		go io.Copy(io.Discard, l) //nolint:errcheck // go-ldap's part
+		go io.Copy(io.Discard, l) // go-ldap's part
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
@@ -231,7 +231,7 @@ func FuzzLink(f *testing.F) {
 			if _, err := newFrames(server).next(); err != nil {
 				return
 			}
-			server.Write(answer) //nolint:errcheck // the other side may have had enough
+			server.Write(answer) // the other side may have had enough
 		}()
 		var dns []string
 		var r record

@@ -84,5 +84,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	w.Write(b)
+	_, _ = w.Write(b) // the connection is gone when this fails: nobody is there to be told
 }

@@ -189,14 +189,14 @@ func (q *request) writeGroup(g backup.SCIMGroup, page []backup.SCIMMember, p pro
 		_, err := q.w.Write(head)
 		return err
 	}
-	q.w.Write(head[:len(head)-1])
-	q.w.Write([]byte(`,"members":[`))
+	_, _ = q.w.Write(head[:len(head)-1])
+	_, _ = q.w.Write([]byte(`,"members":[`))
 	for separator := ""; len(page) > 0; separator = "," {
 		b, err := json.Marshal(q.showMembers(page, p))
 		if err != nil {
 			return err
 		}
-		q.w.Write([]byte(separator))
+		_, _ = q.w.Write([]byte(separator))
 		if _, err := q.w.Write(b[1 : len(b)-1]); err != nil {
 			return err
 		}

@@ -4,11 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
@@ -26,8 +27,8 @@ type Options struct {
 	Concurrent, PerTenant int
 	// Wait is how long a request waits for its turn before it is answered 429; default 2 s. At most ten times Concurrent wait.
 	Wait time.Duration
-	// Log gets what fails on our side; default slog.Default. No values of resources reach it.
-	Log *slog.Logger
+	// Log gets what fails on our side; default: nowhere. No values of resources reach it.
+	Log *zap.Logger
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
@@ -46,7 +47,7 @@ func (o Options) withDefaults() Options {
 		o.Wait = 2 * time.Second
 	}
 	if o.Log == nil {
-		o.Log = slog.Default()
+		o.Log = zap.NewNop()
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -105,10 +106,10 @@ func (q *request) recoverPanic() {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler || q.started {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) || q.started {
 		panic(http.ErrAbortHandler)
 	}
-	q.options.Log.Error("scim: a request failed in a way that was not foreseen", "method", q.r.Method, "panic", p)
+	q.options.Log.Error("a request failed in a way that was not foreseen", zap.String("method", q.r.Method), zap.Any("panic", p))
 	refuse(http.StatusInternalServerError, "", "Holdfast failed to carry this out. Its log says why.").write(q.w)
 }
 
@@ -116,7 +117,7 @@ func (q *request) fail(err error) {
 	r := refusalOf(err)
 	var own *refusal
 	if r.Status >= 500 && !errors.As(err, &own) && q.r.Context().Err() == nil {
-		q.options.Log.Error("scim: a request failed", "method", q.r.Method, "tenant", q.scope.Tenant, "directory", q.scope.Directory, "error", err)
+		q.options.Log.Error("a request failed", zap.String("method", q.r.Method), zap.String("tenant", q.scope.Tenant), zap.String("directory", string(q.scope.Directory)), zap.Error(err))
 	}
 	if q.started {
 		panic(http.ErrAbortHandler)

@@ -133,7 +133,7 @@ func (r *rewriter) rewrite(depth int) (string, error) {
 		out = append(out, term)
 		switch t := r.peek(); strings.ToLower(t.text) {
 		case "and", "or":
-			r.next()
+			_, _ = r.next()
 			out = append(out, strings.ToLower(t.text))
 		case "", ")", "]":
 			return strings.Join(out, " "), nil
@@ -153,7 +153,7 @@ func (r *rewriter) term(depth int) (string, error) {
 	case t.quoted || t.text == "" || strings.Contains(")]", t.text) || t.text == "[":
 		return "", badFilter("The filter lacks an attribute before %q.", excerpt(t.text+r.rest))
 	case strings.EqualFold(t.text, "not") && r.peek().text == "(":
-		r.next()
+		_, _ = r.next()
 		inner, err := r.parenthesis(depth)
 		return "not " + inner, err
 	case strings.HasPrefix(strings.ToLower(t.text), placeholder):
@@ -275,7 +275,7 @@ func (r *rewriter) group(attribute string) (string, error) {
 }
 
 func (r *rewriter) brackets(attribute string) (valueGroup, error) {
-	r.next() // the bracket that opens
+	_, _ = r.next() // the bracket that opens
 	r.bracketed = true
 	defer func() { r.bracketed = false }()
 	inner, err := r.rewrite(0)

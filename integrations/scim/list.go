@@ -203,16 +203,16 @@ func (q *request) writeList(s search, total, shown int, parts []found) error {
 	q.w.Header().Set("Content-Type", contentType)
 	q.w.WriteHeader(http.StatusOK)
 	q.started = true
-	q.w.Write(head[:len(head)-1])
-	q.w.Write([]byte(`,"Resources":[`))
+	_, _ = q.w.Write(head[:len(head)-1])
+	_, _ = q.w.Write([]byte(`,"Resources":[`))
 	separator := ""
 	if len(users) > 0 {
-		q.w.Write(b[1 : len(b)-1])
+		_, _ = q.w.Write(b[1 : len(b)-1])
 		separator = ","
 	}
 	for _, p := range parts {
 		for _, g := range p.groups {
-			q.w.Write([]byte(separator))
+			_, _ = q.w.Write([]byte(separator))
 			first, err := q.firstMembers(g, p.projection)
 			if err != nil {
 				return err

@@ -10,7 +10,7 @@ import (
 
 // dialect is what SQLite and PostgreSQL do differently.
 type dialect interface {
-	// hold keeps the tenant, or with everyTenant the whole store, from every other change until the transaction ends.
+	// hold keeps the tenant from every other change until the transaction ends.
 	hold(ctx context.Context, tx *sql.Tx, tenant string) error
 	// insert is Store.insertRows.
 	insert(ctx context.Context, tx *sql.Tx, table, columns string, rows [][]any, then string) error

@@ -14,14 +14,13 @@
 // SQLite has one writer at a time. PostgreSQL has many, each at READ COMMITTED, where every statement sees what was committed before
 // it began; so a transaction says when it begins what it keeps to itself:
 //
-//   - [Store.change] the whole store, as in SQLite. It is always right, and keeps everybody waiting.
 //   - [Store.changeTenant] one tenant: for whatever decides by rows of that tenant that it read before. Other tenants go on.
 //   - [Store.changeRows] nothing but the rows it touches: for statements that decide by the row they write (an UPDATE with its
 //     condition, an INSERT … ON CONFLICT) or that lock a row of their own first (lockNumber, lockLog).
 //
-// The first two wait on advisory locks that end with the transaction, and none is taken after another one by the same, so they cannot
+// The first waits on an advisory lock that ends with the transaction, and none is taken after another one by the same, so they cannot
 // wait for each other in a circle. Row locks can: PostgreSQL ends one of two such transactions, and it is run again, a few times at
-// most. What is given to these three functions may therefore run more than once. A single statement outside of them is like
+// most. What is given to these two functions may therefore run more than once. A single statement outside of them is like
 // changeRows. What is read outside of them in one transaction is read from one snapshot.
 //
 // Work on a directory is done in sets: a listing is staged page by page, and comparing and applying it are a handful of

@@ -76,16 +76,8 @@ func (a postgresAddress) pool(config *pgx.ConnConfig, connections int, session m
 	return pool
 }
 
-// hold waits for advisory locks that end with the transaction. A change of one tenant shares the store with the changes of others.
+// hold waits for an advisory lock that ends with the transaction.
 func (postgres) hold(ctx context.Context, tx *sql.Tx, tenant string) error {
-	if tenant == everyTenant {
-		_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey("store"))
-		return err
-	}
-	// Two statements, so that the locks are taken in this order.
-	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock_shared($1)`, lockKey("store")); err != nil {
-		return err
-	}
 	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey("tenant", tenant))
 	return err
 }
@@ -93,7 +85,7 @@ func (postgres) hold(ctx context.Context, tx *sql.Tx, tenant string) error {
 // lockKey numbers an advisory lock. Two things of one number would only wait for each other needlessly.
 func lockKey(of ...string) int64 {
 	sum := sha256.Sum256([]byte("holdfast\x00" + strings.Join(of, "\x00")))
-	return int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits will do
+	return int64(binary.BigEndian.Uint64(sum[:])) // any 64 bits will do
 }
 
 func (postgres) know(ctx context.Context, tx *sql.Tx, tables ...string) error {

@@ -17,7 +17,6 @@ import (
 type world struct {
 	*rand.Rand
 	dirs map[backup.DirectoryName]map[string]backup.DirectoryEntry
-	next int
 }
 
 // mutate makes some changes of a directory, and returns the ids that were touched.

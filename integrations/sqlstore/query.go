@@ -27,12 +27,7 @@ const (
 	collisionPause = 100 * time.Millisecond
 )
 
-// change runs fn in one transaction, while nobody else changes anything in the store (see the package's comment). It may run fn again.
-func (s *Store) change(ctx context.Context, what string, fn func(tx *sql.Tx) error) error {
-	return s.transact(ctx, what, func(tx *sql.Tx) error { return s.dialect.hold(ctx, tx, everyTenant) }, fn)
-}
-
-// changeTenant runs fn in one transaction, while nobody else changes the tenant by changeTenant or change. It may run fn again.
+// changeTenant runs fn in one transaction, while nobody else changes the tenant by changeTenant (see the package's comment). It may run fn again.
 func (s *Store) changeTenant(ctx context.Context, tenant, what string, fn func(tx *sql.Tx) error) error {
 	return s.transact(ctx, what, func(tx *sql.Tx) error { return s.dialect.hold(ctx, tx, tenant) }, fn)
 }
@@ -52,7 +47,7 @@ func (s *Store) transact(ctx context.Context, what string, steps ...func(tx *sql
 		select {
 		case <-ctx.Done():
 			return classify(ctx, what, err)
-		case <-time.After(rand.N(collisionPause)): //nolint:gosec // it only has to differ from that of the other one
+		case <-time.After(rand.N(collisionPause)): // it only has to differ from that of the other one
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"io/fs"
+	"iter"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -101,22 +102,28 @@ func (sqlite) insert(ctx context.Context, tx *sql.Tx, table, columns string, row
 	text := func(n int) string {
 		return `INSERT INTO ` + table + ` (` + columns + `) VALUES ` + placeholders(n, len(rows[0])) + ` ` + then
 	}
-	var full *sql.Stmt
-	if len(rows) >= 2*rowsAtOnce {
-		var err error
-		if full, err = tx.PrepareContext(ctx, text(rowsAtOnce)); err != nil {
+	whole := len(rows) / rowsAtOnce * rowsAtOnce
+	if whole > 0 {
+		if err := repeat(ctx, tx, text(rowsAtOnce), slices.Chunk(rows[:whole], rowsAtOnce)); err != nil {
 			return err
 		}
-		defer full.Close()
 	}
-	for chunk := range slices.Chunk(rows, rowsAtOnce) {
-		var err error
-		if full != nil && len(chunk) == rowsAtOnce {
-			_, err = full.ExecContext(ctx, slices.Concat(chunk...)...)
-		} else {
-			_, err = tx.ExecContext(ctx, text(len(chunk)), slices.Concat(chunk...)...)
-		}
-		if err != nil {
+	if whole == len(rows) {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, text(len(rows)-whole), slices.Concat(rows[whole:]...)...)
+	return err
+}
+
+// repeat carries a statement out for each chunk of rows.
+func repeat(ctx context.Context, tx *sql.Tx, statement string, chunks iter.Seq[[][]any]) (err error) {
+	prepared, err := tx.PrepareContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, prepared.Close()) }()
+	for chunk := range chunks {
+		if _, err := prepared.ExecContext(ctx, slices.Concat(chunk...)...); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -145,12 +144,4 @@ func wantCode(t *testing.T, err error, code backup.Code) *backup.Error {
 		t.Fatalf("the secret is in %q", e.Error())
 	}
 	return e
-}
-
-func wantSkip(t *testing.T, err error, reason backup.SkipReason) {
-	t.Helper()
-	var s *backup.SkipError
-	if !errors.As(err, &s) || s.Reason != reason {
-		t.Fatalf("got %v, want it skipped as %s", err, reason)
-	}
 }

@@ -68,7 +68,7 @@ func (p Peer) do(ctx context.Context, s Step, known map[string]string) error {
 		return err
 	}
 	var head bytes.Buffer
-	answer.Header.Write(&head)
+	_ = answer.Header.Write(&head) // a buffer takes everything
 	if s.Keep != "" {
 		var resource struct{ ID string }
 		if json.Unmarshal(body, &resource) == nil {

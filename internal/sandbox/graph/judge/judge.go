@@ -39,7 +39,7 @@ func Start(t testing.TB, upstream string) (address string, verdict func()) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { cmd.Process.Kill() })
 	for range 300 {
-		if conn, err := net.Dial("tcp", listen); err == nil {
+		if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", listen); err == nil {
 			conn.Close()
 			break
 		}
