@@ -25,7 +25,9 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 		return ReadResult{}, fail(err)
 	}
 	// The report begins before the directory is reached, so that there is one of an import that did not get so far.
-	from, err := a.People.BeginPass(ctx, in.pass(), backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview})
+	pass := in.pass()
+	pass.Attempt = activity.GetInfo(ctx).Attempt
+	from, err := a.People.BeginPass(ctx, pass, backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview})
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
@@ -40,11 +42,11 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	stage := func(page backup.EntryPage) error {
 		t.Assign(dir.Name, page.Entries)
 		n.Add(int64(len(page.Entries) + len(page.Present) + len(page.Gone)))
-		return a.People.StagePage(ctx, in.pass(), page)
+		return a.People.StagePage(ctx, pass, page)
 	}
 	end, err := open.Read(ctx, from, stage)
 	if backup.HasCode(err, backup.CodeCursorExpired) {
-		if err := a.People.RestartPass(ctx, in.pass()); err != nil {
+		if err := a.People.RestartPass(ctx, pass); err != nil {
 			return ReadResult{}, fail(err)
 		}
 		n.Store(0)
@@ -53,7 +55,7 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
-	return ReadResult{Entries: int(n.Load()), Mode: end.Mode}, fail(a.People.EndRead(ctx, in.pass(), end))
+	return ReadResult{Entries: int(n.Load()), Mode: end.Mode}, fail(a.People.EndRead(ctx, pass, end))
 }
 
 func (a *Importing) directory(ctx context.Context, in PassInput) (backup.Tenant, backup.DirectoryConfig, error) {

@@ -16,15 +16,15 @@ const reportsKept = 1000
 // importPass is the row of a directory: its pass and what was applied last.
 type importPass struct {
 	pass, since, resume, nextCursor, cursor, applied string
-	report, pages, resumed, behind                   int64
+	report, pages, resumed, behind, attempt          int64
 	open, known, complete                            bool
 	mode                                             backup.ReadMode
 }
 
-const passColumns = `pass, report, open, known, since, resume, pages, resumed, complete, mode, next_cursor, cursor, applied, behind`
+const passColumns = `pass, report, open, known, since, resume, pages, resumed, complete, mode, next_cursor, cursor, applied, behind, attempt`
 
 func scanPass(r row) (p importPass, err error) {
-	err = r.Scan(&p.pass, &p.report, &p.open, &p.known, &p.since, &p.resume, &p.pages, &p.resumed, &p.complete, &p.mode, &p.nextCursor, &p.cursor, &p.applied, &p.behind)
+	err = r.Scan(&p.pass, &p.report, &p.open, &p.known, &p.since, &p.resume, &p.pages, &p.resumed, &p.complete, &p.mode, &p.nextCursor, &p.cursor, &p.applied, &p.behind, &p.attempt)
 	return p, err
 }
 
@@ -44,7 +44,7 @@ func (s *Store) BeginPass(ctx context.Context, p backup.Pass, start backup.Impor
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if row.pass == p.ID && !row.open {
+		if row.pass == p.ID && (!row.open || row.attempt > int64(p.Attempt)) {
 			return passEnded(p) // a call that comes late
 		}
 		if row.pass == p.ID {
@@ -58,7 +58,7 @@ func (s *Store) BeginPass(ctx context.Context, p backup.Pass, start backup.Impor
 }
 
 func resumePass(ctx context.Context, tx *sql.Tx, p backup.Pass, row importPass) (backup.ReadFrom, error) {
-	_, err := tx.ExecContext(ctx, `UPDATE import_pass SET resumed = resumed + 1, complete = FALSE WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
+	_, err := tx.ExecContext(ctx, `UPDATE import_pass SET resumed = resumed + 1, complete = FALSE, attempt = $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory, p.Attempt)
 	if err == nil && row.resume == "" {
 		err = clearStaged(ctx, tx, p)
 	}
@@ -81,10 +81,10 @@ func openPass(ctx context.Context, tx *sql.Tx, p backup.Pass, before importPass,
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO import_pass (tenant, directory, `+passColumns+`)
-		VALUES ($1, $2, $3, $4, TRUE, EXISTS (SELECT 1 FROM directory_entry WHERE tenant = $1 AND directory = $2), '', '', 0, 0, FALSE, '', '', '', '', 0)
+		VALUES ($1, $2, $3, $4, TRUE, EXISTS (SELECT 1 FROM directory_entry WHERE tenant = $1 AND directory = $2), '', '', 0, 0, FALSE, '', '', '', '', 0, $5)
 		ON CONFLICT (tenant, directory) DO UPDATE SET pass = excluded.pass, report = excluded.report, open = TRUE, known = excluded.known,
-			since = import_pass.cursor, resume = '', pages = 0, resumed = 0, complete = FALSE, mode = '', next_cursor = ''`,
-		p.Tenant, p.Directory, p.ID, number)
+			since = import_pass.cursor, resume = '', pages = 0, resumed = 0, complete = FALSE, mode = '', next_cursor = '', attempt = excluded.attempt`,
+		p.Tenant, p.Directory, p.ID, number, p.Attempt)
 	return err
 }
 
@@ -102,11 +102,16 @@ func (s *Store) RestartPass(ctx context.Context, p backup.Pass) error {
 	})
 }
 
-// lockOpenPass is lockPass for a pass that may still change.
+// lockOpenPass is lockPass for whoever reads for a pass that may still change. A reader that was replaced, because it was not heard of for too
+// long, may be alive: what it stages would stand behind a place that the next one goes on from.
 func lockOpenPass(ctx context.Context, tx *sql.Tx, p backup.Pass) (importPass, error) {
 	row, err := lockPass(ctx, tx, p)
-	if err == nil && !row.open {
+	switch {
+	case err != nil:
+	case !row.open:
 		err = passEnded(p)
+	case row.attempt != int64(p.Attempt):
+		err = notFound(backup.FaultOurs, "another reads for this import by now", "nothing need be done")
 	}
 	return row, err
 }

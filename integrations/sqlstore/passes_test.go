@@ -248,3 +248,27 @@ func TestListsArePaged(t *testing.T) {
 		t.Errorf("the newest import is %+v", imports)
 	}
 }
+
+// A reader that was given up and lives on stages nothing behind the back of the one that replaced it.
+func TestAReplacedReaderChangesNothing(t *testing.T) {
+	s := newStore(t)
+	pass := backup.Pass{Tenant: acme, Directory: "ldap", ID: "run", Attempt: 1}
+	first, second := pass, pass
+	second.Attempt = 2
+	got[backup.ReadFrom](t)(s.BeginPass(t.Context(), first, backup.ImportStart{}))
+	must(t, s.StagePage(t.Context(), first, backup.EntryPage{Entries: people(t, "e1 anna"), Resume: []byte(`"1"`)}))
+	if from := got[backup.ReadFrom](t)(s.BeginPass(t.Context(), second, backup.ImportStart{})); string(from.Resume) != `"1"` {
+		t.Fatalf("%+v", from)
+	}
+	wantCode(t, s.StagePage(t.Context(), first, backup.EntryPage{Entries: people(t, "e2 bela"), Resume: []byte(`"9"`)}), backup.CodeNotFound)
+	wantCode(t, s.EndRead(t.Context(), first, backup.ReadEnd{Mode: backup.FullRead}), backup.CodeNotFound)
+	wantCode(t, s.RestartPass(t.Context(), first), backup.CodeNotFound)
+	_, err := s.BeginPass(t.Context(), first, backup.ImportStart{})
+	wantCode(t, err, backup.CodeNotFound)
+	must(t, s.StagePage(t.Context(), second, backup.EntryPage{Entries: people(t, "e3 chen")}))
+	must(t, s.EndRead(t.Context(), second, backup.ReadEnd{Mode: backup.FullRead}))
+	d := got[backup.ImportDifference](t)(s.ComparePass(t.Context(), backup.Tenant{ID: acme, Directories: []backup.DirectoryConfig{{Name: "ldap"}}}, pass))
+	if d.Counts.Added != 2 {
+		t.Fatalf("%+v", d.Counts)
+	}
+}

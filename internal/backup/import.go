@@ -11,6 +11,9 @@ type Pass struct {
 	Directory DirectoryName
 	// ID is the workflow run that began it.
 	ID string
+	// Attempt numbers those who read for it, one after the other. Whoever was replaced by a later one, and goes on all the same, changes nothing
+	// any more. It matters while reading only.
+	Attempt int32
 }
 
 // ImportCounts is the difference between what a directory says and what is known. Counts of entries, but for the last three.

@@ -150,6 +150,7 @@ CREATE TABLE import_pass (
     cursor      TEXT    NOT NULL, -- of the pass that was applied last
     applied     TEXT    NOT NULL, -- which one that was; empty: none was ever
     behind      BIGINT  NOT NULL, -- how many active accounts the directory stands behind
+    attempt     BIGINT  NOT NULL, -- who may stage
     PRIMARY KEY (tenant, directory)
 );
 
