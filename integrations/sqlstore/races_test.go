@@ -137,6 +137,10 @@ func TestKeyRequestIsHandedToOneOfRacingConnectors(t *testing.T) {
 		}
 		return nil
 	})
+	// On PostgreSQL one who waited for another taker's lock finds those requests taken, and comes away with less than there are.
+	for taken := got[[]backup.KeyRequest](t)(a.TakeKeyRequests(t.Context(), acme, "connector-0", noon, 30)); len(taken) > 0; taken = taken[1:] {
+		handed.add(taken[0].ID)
+	}
 	slices.Sort(handed.all)
 	if !slices.Equal(handed.all, want) {
 		t.Errorf("handed out were %q", handed.all)

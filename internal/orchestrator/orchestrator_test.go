@@ -272,8 +272,11 @@ func testWaitsEnd(t *testing.T, c *orchestrator.Client) {
 	must(c.ApplyTenant(t.Context(), tenant("endless"), app, "anna"))(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := c.WaitBackup(ctx, workflows.OnboardID("endless", app)); !errors.Is(err, orchestrator.ErrNoAnswer) || ctx.Err() == nil {
-		t.Errorf("it ends with %v", err)
+	_, err := c.WaitBackup(ctx, workflows.OnboardID("endless", app))
+	deadline, _ := ctx.Deadline()
+	// The transport's clock may be a moment before the context's own.
+	if left := time.Until(deadline); !errors.Is(err, orchestrator.ErrNoAnswer) || left > 100*time.Millisecond {
+		t.Errorf("it ends %v before its time with %v", left, err)
 	}
 }
 
