@@ -53,24 +53,17 @@ func (p *probe) lacks(need msgraph.Permission, err error) error {
 	return nil
 }
 
-// organization reads the company's name. A refusal is no obstacle: nothing but this greeting needs it.
+// organization greets with the company's name.
 func (p *probe) organization(ctx context.Context) error {
-	var answer struct {
-		Value []struct {
-			DisplayName string `json:"displayName"`
-		} `json:"value"`
-	}
-	err := p.client.ReadJSON(ctx, msgraph.Call{URL: p.client.At("$select=id,displayName", "organization")}, &answer)
+	name, known, err := p.client.Organization(ctx)
 	switch {
-	case backup.HasCode(err, backup.CodeMissingRole):
-		p.say("signed in")
-		return nil
 	case err != nil:
 		return err
-	case len(answer.Value) == 0:
-		return msgraph.BadResponse("Microsoft Graph lists no organization", nil)
+	case known:
+		p.say("signed in to %s", name)
+	default:
+		p.say("signed in")
 	}
-	p.say("signed in to %s", msgraph.Plain(answer.Value[0].DisplayName, 80))
 	return nil
 }
 
