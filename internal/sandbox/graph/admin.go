@@ -16,7 +16,7 @@ import (
 //	GET    /people                                     everybody in Microsoft 365
 //	POST   /faults              Fault                  Inject
 //	DELETE /faults[?kind=K]                            ClearFaults
-//	POST   /expire              {"what": "tokens" | "mail" | "drive" | "directory"}
+//	POST   /expire              {"what": "tokens" | "mail" | "drive" | "directory" | "groups"}
 //	GET    /roles               PUT {"roles": [...]}   permissions consented to
 //	POST   /changes             Change                 Apply, answers {"id"}
 //	POST   /mutate              {"seed", "counts"}     Mutate, answers {"done": [...]}; no counts: SomeOfEverything

@@ -17,12 +17,22 @@ const (
 	maxBatchBody = 4 << 20
 )
 
-// batchRequest is one request of a batch. Only GET is served, so bodies and dependencies are refused.
+// batchRequest is one request of a batch: a GET without, or a POST with a body. Dependencies are refused.
 type batchRequest struct {
 	ID      string            `json:"id"`
 	Method  string            `json:"method"`
 	URL     string            `json:"url"`
-	Headers map[string]string `json:"headers"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    json.RawMessage   `json:"body,omitempty"`
+}
+
+// wellFormed tells whether the method is served, and a body comes where it should, with its type.
+func (q batchRequest) wellFormed() bool {
+	typed := false
+	for name, value := range q.Headers {
+		typed = typed || strings.EqualFold(name, "Content-Type") && strings.EqualFold(value, "application/json")
+	}
+	return q.Method == http.MethodGet && q.Body == nil || q.Method == http.MethodPost && q.Body != nil && typed
 }
 
 // batch answers each request as if it had come alone, with its own counting, faults and status, and in another order than they came in.
@@ -53,7 +63,7 @@ func checkBatch(requests []batchRequest) *apiError {
 	seen := map[string]bool{}
 	for _, q := range requests {
 		id := strings.ToLower(q.ID)
-		if _, err := url.Parse(q.URL); err != nil || q.Method != http.MethodGet || id == "" || seen[id] || !strings.HasPrefix(q.URL, "/") || strings.HasPrefix(q.URL, "/$batch") {
+		if _, err := url.Parse(q.URL); err != nil || !q.wellFormed() || id == "" || seen[id] || !strings.HasPrefix(q.URL, "/") || strings.HasPrefix(q.URL, "/$batch") {
 			return badRequest("BadRequest", "Invalid batch payload format.")
 		}
 		seen[id] = true
@@ -63,7 +73,7 @@ func checkBatch(requests []batchRequest) *apiError {
 
 // answerInner passes a request on to the route it names.
 func (s *Server) answerInner(c *call, q batchRequest) object {
-	r, err := http.NewRequestWithContext(c.r.Context(), q.Method, s.graphURL+"/v1.0"+q.URL, nil)
+	r, err := http.NewRequestWithContext(c.r.Context(), q.Method, s.graphURL+"/v1.0"+q.URL, bytes.NewReader(q.Body))
 	if err != nil {
 		return object{"id": q.ID, "status": http.StatusBadRequest}
 	}

@@ -16,6 +16,8 @@ const (
 	CallUserDelta       Call = "users.delta"
 	CallDeletedUsers    Call = "users.deleted"
 	CallGroup           Call = "group"
+	CallGroupDelta      Call = "groups.delta"
+	CallCheckGroups     Call = "user.checkMemberGroups"
 	CallMembers         Call = "group.members"
 	CallBatch           Call = "batch" // each request in it counts besides
 	CallMailboxSettings Call = "mailboxSettings"
@@ -37,7 +39,7 @@ const (
 	CallUnknown         Call = "unknown"
 )
 
-var allCalls = []Call{CallToken, CallOrganization, CallUsers, CallUser, CallUserDelta, CallDeletedUsers, CallGroup, CallMembers, CallBatch, CallMailboxSettings, CallFolders, CallFolderDelta, CallFolder, CallMessages,
+var allCalls = []Call{CallToken, CallOrganization, CallUsers, CallUser, CallUserDelta, CallDeletedUsers, CallGroup, CallGroupDelta, CallCheckGroups, CallMembers, CallBatch, CallMailboxSettings, CallFolders, CallFolderDelta, CallFolder, CallMessages,
 	CallMessageDelta, CallMessage, CallMessageValue, CallAttachments, CallAttachmentValue, CallDrive, CallDriveDelta, CallItem, CallChildren,
 	CallContent, CallDownload, CallUnknown}
 

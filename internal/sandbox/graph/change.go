@@ -93,7 +93,7 @@ func (c *company) apply(ch Change) (string, error) {
 		return id, err
 	}
 	if ch.Op == OpExpireDeltas {
-		if ch.Service != Mail && ch.Service != Drive && ch.Service != Directory {
+		if !slices.Contains([]Service{Mail, Drive, Directory, Groups}, ch.Service) {
 			return "", fmt.Errorf("%s: there is no service %q", ch.Op, ch.Service)
 		}
 		c.epochs.Lock()

@@ -32,8 +32,9 @@ type Service string
 const (
 	Mail  Service = "mail"
 	Drive Service = "drive"
-	// Directory is nobody's: users/delta.
+	// Directory is nobody's: users/delta; and so is Groups: groups/delta.
 	Directory Service = "directory"
+	Groups    Service = "groups"
 )
 
 // mailboxConcurrency is how many requests of one application a mailbox takes at once.

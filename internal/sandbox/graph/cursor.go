@@ -13,7 +13,7 @@ import (
 // cursor is what a nextLink or deltaLink holds: a position in a feed and the options of the first request, which hold for
 // the whole chain. It needs no memory in the server, so it outlives a restart.
 type cursor struct {
-	// Feed is what it is for: "messages/<owner>/<folder>", "folders/<owner>", "drive/<owner>", "users/delta", or a plain list.
+	// Feed is what it is for: "messages/<owner>/<folder>", "folders/<owner>", "drive/<owner>", "users/delta", "groups/delta", or a plain list.
 	Feed string `json:"f"`
 	// Since is the sequence number up to which the holder has seen the feed; in a plain list an offset.
 	Since uint64 `json:"s"`
@@ -27,6 +27,8 @@ type cursor struct {
 	// Epoch is the generation of delta tokens; an older one has expired.
 	Epoch int `json:"e,omitempty"`
 	Page  int `json:"g,omitempty"` // within the round
+	// Groups are those that groups/delta is filtered to.
+	Groups []string `json:"i,omitempty"`
 	// Made is when a round of the directory began, in seconds since 1970.
 	Made int64 `json:"t,omitempty"`
 }

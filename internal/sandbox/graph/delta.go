@@ -36,7 +36,7 @@ func (s *Server) openRound(c *call, service Service, feedName string, o options,
 	switch {
 	case !ok && service == Drive:
 		return r, badRequest("invalidRequest", "The provided sync token is malformed.")
-	case !ok && service == Directory:
+	case !ok && (service == Directory || service == Groups):
 		return r, badRequest("Request_BadRequest", "Badly formed token.")
 	case !ok:
 		return r, badRequest("SyncStateInvalid", "The sync state in the token is not valid.")
@@ -52,9 +52,15 @@ func (s *Server) openRound(c *call, service Service, feedName string, o options,
 
 // expired answers 410 Gone with the address where a full round begins.
 func (s *Server) expired(c *call, service Service, cur cursor) *apiError {
-	location := s.graphURL + c.r.URL.EscapedPath()
+	location, query := s.graphURL+c.r.URL.EscapedPath(), []string{}
 	if len(cur.Select) > 0 {
-		location += "?$select=" + url.QueryEscape(strings.Join(cur.Select, ","))
+		query = append(query, "$select="+url.QueryEscape(strings.Join(cur.Select, ",")))
+	}
+	if len(cur.Groups) > 0 {
+		query = append(query, "$filter="+url.QueryEscape(groupFilter(cur.Groups)))
+	}
+	if len(query) > 0 {
+		location += "?" + strings.Join(query, "&")
 	}
 	e := &apiError{Status: http.StatusGone, Location: location, Code: "SyncStateNotFound", Message: "The sync state generation is not found. Please start a full synchronization."}
 	if service == Drive {

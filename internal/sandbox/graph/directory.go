@@ -66,10 +66,14 @@ type directory struct {
 	byName  map[string]int // lower-case id and UPN of changed entries, and of all people
 	groups  map[string]*group
 	log     feed
+	// belongings are who came into which group and left it; their feed names them by their place, from 1.
+	belongings []belonging
+	newest     map[belonging]uint64
+	groupLog   feed
 }
 
 func newDirectory(o Options, people []*user) *directory {
-	d := &directory{seed: o.Seed, domain: o.Domain, people: people, crowd: o.Crowd, changed: map[int]*entry{}, byName: map[string]int{}, groups: map[string]*group{}}
+	d := &directory{seed: o.Seed, domain: o.Domain, people: people, crowd: o.Crowd, changed: map[int]*entry{}, byName: map[string]int{}, groups: map[string]*group{}, newest: map[belonging]uint64{}}
 	for i, u := range people {
 		d.byName[strings.ToLower(u.GraphID)], d.byName[strings.ToLower(u.UPN)] = i+1, i+1
 	}

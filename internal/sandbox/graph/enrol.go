@@ -144,6 +144,7 @@ func (d *directory) addGroup(ch Change) (string, error) {
 		return "", fmt.Errorf("there is a group %q already, or it is no name", ch.Name)
 	}
 	d.groups[id] = &group{id: id, name: ch.Name, users: map[int]bool{}, groups: map[string]bool{}}
+	d.tell(belonging{group: id})
 	return id, nil
 }
 
@@ -153,6 +154,13 @@ func (d *directory) deleteGroup(ch Change) (string, error) {
 		return "", fmt.Errorf("there is no group %q", ch.Item)
 	}
 	delete(d.groups, g.id)
+	d.tell(belonging{group: g.id})
+	for _, outer := range slices.Sorted(maps.Keys(d.groups)) {
+		if d.groups[outer].groups[g.id] {
+			delete(d.groups[outer].groups, g.id)
+			d.tell(belonging{group: outer, inner: g.id})
+		}
+	}
 	return g.id, nil
 }
 
@@ -165,21 +173,28 @@ func (d *directory) changeMembers(ch Change) (string, error) {
 		if d.groups[inner] == nil {
 			return "", fmt.Errorf("there is no group %q", ch.Item)
 		}
-		setMember(g.groups, inner, ch.Op == OpJoinGroup)
+		if setMember(g.groups, inner, ch.Op == OpJoinGroup) {
+			d.tell(belonging{group: g.id, inner: inner})
+		}
 		return g.id, nil
 	}
 	e, err := d.named(ch.User, present)
 	if err != nil {
 		return "", err
 	}
-	setMember(g.users, e.n, ch.Op == OpJoinGroup)
+	if setMember(g.users, e.n, ch.Op == OpJoinGroup) {
+		d.tell(belonging{group: g.id, user: e.n})
+	}
 	return g.id, nil
 }
 
-func setMember[K comparable](m map[K]bool, member K, in bool) {
+// setMember tells whether anything changed by it.
+func setMember[K comparable](m map[K]bool, member K, in bool) bool {
+	was := m[member]
 	if delete(m, member); in {
 		m[member] = true
 	}
+	return was != in
 }
 
 // members gives everybody in a group, directly or nested, and the groups in it: users by their numbers first. Groups may hold each other.

@@ -78,6 +78,7 @@ var routes = []route{
 	{CallUserDelta, areaUsers, "/users/delta", (*Server).userDelta},
 	{CallUser, areaUsers, "/users/{user}", (*Server).getUser},
 	{CallDeletedUsers, areaUsers, "/directory/deletedItems/microsoft.graph.user", (*Server).deletedUsers},
+	{CallGroupDelta, areaGroups, "/groups/delta", (*Server).groupDelta},
 	{CallGroup, areaGroups, "/groups/{group}", (*Server).getGroup},
 	{CallMembers, areaGroups, "/groups/{group}/transitiveMembers", (*Server).transitiveMembers},
 	{CallMailboxSettings, areaSettings, "/users/{user}/mailboxSettings", (*Server).mailboxSettings},
@@ -117,7 +118,9 @@ func (s *Server) graphHandler() http.Handler {
 	for _, rt := range routes {
 		api.HandleFunc("GET /v1.0"+rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, rt) })
 	}
-	api.HandleFunc("POST /v1.0/$batch", func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, batchRoute) })
+	for _, rt := range posts {
+		api.HandleFunc("POST /v1.0"+rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, rt) })
+	}
 	api.HandleFunc("/v1.0/", func(w http.ResponseWriter, r *http.Request) { s.serveRoute(w, r, unknownRoute) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/v1.0/") {
@@ -130,8 +133,11 @@ func (s *Server) graphHandler() http.Handler {
 	})
 }
 
-// batchRoute is the one that is posted to.
-var batchRoute = route{kind: CallBatch, area: areaBatch, serve: func(s *Server, c *call) error { return s.batch(c) }}
+// posts are the operations that are posted to. None of them changes anything.
+var posts = []route{
+	{CallCheckGroups, areaGroups, "/users/{user}/checkMemberGroups", (*Server).checkMemberGroups},
+	{CallBatch, areaBatch, "/$batch", func(s *Server, c *call) error { return s.batch(c) }},
+}
 
 // unknownRoute answers what is not served.
 var unknownRoute = route{kind: CallUnknown, area: areaUsers, serve: func(_ *Server, c *call) error {

@@ -57,7 +57,7 @@ func (s *Server) judgeAge(c *call, r *round) *apiError {
 		if r.cursor.Page > 0 {
 			return badRequest("Directory_ExpiredPageToken", "The specified page token value has expired and can no longer be included in your request.")
 		}
-		return s.expired(c, Directory, r.cursor)
+		return s.expired(c, r.service, r.cursor)
 	}
 	if r.cursor.Page == 0 {
 		r.cursor.Made = now
