@@ -21,12 +21,18 @@ type inner struct {
 	refusal *msgraph.Refusal
 }
 
-// batch gets many paths below the version, twenty at a time. Each is judged alone by Graph: what may succeed later is asked for again, and
-// only that. The answers stand in the order of the paths; refusals in them are final.
-func batch(ctx context.Context, c *msgraph.Client, paths []string) ([]inner, error) {
-	answers := make([]inner, 0, len(paths))
-	for chunk := range slices.Chunk(paths, batchSize) {
-		open := &openBatch{paths: chunk, answers: make([]inner, len(chunk)), done: make([]bool, len(chunk))}
+// innerCall is one request of a batch: a GET of a path below the version, or with a body a POST that changes nothing.
+type innerCall struct {
+	path string
+	body json.RawMessage
+}
+
+// batch makes many requests, twenty at a time. Each is judged alone by Graph: what may succeed later is asked for again, and only that. The
+// answers stand in the order of the requests; refusals in them are final.
+func batch(ctx context.Context, c *msgraph.Client, requests []innerCall) ([]inner, error) {
+	answers := make([]inner, 0, len(requests))
+	for chunk := range slices.Chunk(requests, batchSize) {
+		open := &openBatch{requests: chunk, answers: make([]inner, len(chunk)), done: make([]bool, len(chunk))}
 		if err := c.Repeat(ctx, func() error { return open.try(ctx, c) }); err != nil {
 			return nil, err
 		}
@@ -37,15 +43,25 @@ func batch(ctx context.Context, c *msgraph.Client, paths []string) ([]inner, err
 
 // openBatch is one batch, some of whose requests may have been answered.
 type openBatch struct {
-	paths   []string
-	answers []inner
-	done    []bool
+	requests []innerCall
+	answers  []inner
+	done     []bool
 }
 
 type innerRequest struct {
 	ID     string `json:"id"`
 	Method string `json:"method"`
 	URL    string `json:"url"`
+
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    json.RawMessage   `json:"body,omitempty"`
+}
+
+func (c innerCall) request(id string) innerRequest {
+	if c.body == nil {
+		return innerRequest{ID: id, Method: http.MethodGet, URL: c.path}
+	}
+	return innerRequest{ID: id, Method: http.MethodPost, URL: c.path, Headers: map[string]string{"Content-Type": "application/json"}, Body: c.body}
 }
 
 type innerAnswer struct {
@@ -60,9 +76,9 @@ func (b *openBatch) try(ctx context.Context, c *msgraph.Client) error {
 	var ask struct {
 		Requests []innerRequest `json:"requests"`
 	}
-	for i, path := range b.paths {
+	for i, c := range b.requests {
 		if !b.done[i] {
-			ask.Requests = append(ask.Requests, innerRequest{strconv.Itoa(i), http.MethodGet, path})
+			ask.Requests = append(ask.Requests, c.request(strconv.Itoa(i)))
 		}
 	}
 	body, err := json.Marshal(ask)
@@ -93,7 +109,7 @@ func (b *openBatch) try(ctx context.Context, c *msgraph.Client) error {
 // take keeps one answer, unless it only says to come back.
 func (b *openBatch) take(a innerAnswer) *backup.Error {
 	i, err := strconv.Atoi(a.ID)
-	if err != nil || i < 0 || i >= len(b.paths) || b.done[i] {
+	if err != nil || i < 0 || i >= len(b.requests) || b.done[i] {
 		return msgraph.BadResponse(fmt.Sprintf("Microsoft Graph answered a request %q of a batch that was not made", msgraph.Plain(a.ID, 40)), nil)
 	}
 	if a.Status < http.StatusBadRequest {

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	cursorVersion = 1
-	// cursorLimit bounds a cursor, in bytes. A deltaLink is some hundred bytes, up to a few thousand.
-	cursorLimit = 64 << 10
+	cursorVersion = 2
+	// cursorLimit bounds a cursor, in bytes. A deltaLink is some hundred bytes, up to a few thousand, and a group that is followed some ninety.
+	cursorLimit = 512 << 10
 	// cursorLife is shorter than the seven days of a directory's delta token, so that an import that begins in time also ends in time. See
 	// https://learn.microsoft.com/graph/delta-query-overview, token duration.
 	cursorLife = 6*24*time.Hour + 12*time.Hour
@@ -20,9 +20,11 @@ const (
 // position is where a read stands: between two imports, behind the last round, or inside of one, behind a page.
 type position struct {
 	Version int `json:"v"`
-	// Of is the digest of how it was read, and Members that of who was in the groups.
+	// Of is the digest of how it was read, and Members, inside of a full read, that of who was in the groups.
 	Of      string `json:"of"`
 	Members string `json:"members,omitempty"`
+	// Groups is where the feeds of groups go on; inside of a round of changes, where they went on when it began.
+	Groups following `json:"groups"`
 	// Made is when the round began that Link continues.
 	Made time.Time `json:"made"`
 	// Link leads on; it is kept without its host (msgraph.Endpoints.Shorten).
@@ -42,6 +44,7 @@ type sums struct {
 	Deleted     int   `json:"deleted,omitempty"`
 	Fetched     int   `json:"fetched,omitempty"`
 	Closed      int   `json:"closed,omitempty"`
+	Moved       int   `json:"moved,omitempty"`
 }
 
 // readPosition decodes a cursor. One that cannot be read is as good as an expired one.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,7 +40,10 @@ type scripted struct {
 	mu       sync.Mutex
 	pages    []string // the "value" of each
 	ends     map[int]bool
-	members  string
+	members  string   // of each group, from its start
+	moves    []string // of the groups, in each round that follows
+	in       string   // what checkMemberGroups says
+	noGroups bool
 	purposes map[string]string
 	refuse   map[string]int // path prefix to status
 	throttle int            // every so many requests
@@ -99,6 +103,10 @@ func (x *scripted) answer(path string, r *http.Request) (int, string) {
 		return 200, `{"value":[` + x.pages[n] + `],"@odata.` + kind + `":"` + x.link(n+1) + `"}`
 	case path == "/$batch":
 		return 200, x.batch(r)
+	case path == "/groups/delta":
+		return 200, x.groups(r)
+	case strings.HasSuffix(path, "/checkMemberGroups"):
+		return 200, `{"value":[` + x.in + `]}`
 	case strings.HasSuffix(path, "/transitiveMembers"):
 		return 200, `{"value":` + x.members + `}`
 	case strings.HasSuffix(path, "/userPurpose"):
@@ -125,11 +133,30 @@ func (x *scripted) batch(r *http.Request) string {
 	}
 	var out []string
 	for _, q := range slices.Backward(ask.Requests) {
-		inner, _ := http.NewRequest(http.MethodGet, q.URL, nil)
+		inner, _ := http.NewRequest(q.Method, q.URL, nil)
 		status, body := x.answer(inner.URL.Path, inner)
 		out = append(out, fmt.Sprintf(`{"id":%q,"status":%d,"headers":{},"body":%s}`, q.ID, status, body))
 	}
 	return `{"responses":[` + strings.Join(out, ",") + `]}`
+}
+
+// groups is a round of groups/delta: from its start when it is filtered, else the n-th that follows.
+func (x *scripted) groups(r *http.Request) string {
+	var value []string
+	n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+	if filter := r.URL.Query().Get("$filter"); filter != "" {
+		for term := range strings.SplitSeq(filter, " or ") {
+			if _, id, _ := strings.Cut(term, "'"); !x.noGroups {
+				value = append(value, fmt.Sprintf(`{"id":%q,"members@delta":%s}`, strings.Trim(id, "'"), x.members))
+			}
+		}
+	} else {
+		if n < len(x.moves) {
+			value = append(value, x.moves[n])
+		}
+		n++
+	}
+	return fmt.Sprintf(`{"value":[%s],"@odata.deltaLink":"%s/v1.0/groups/delta?n=%d"}`, strings.Join(value, ","), x.server.URL, n)
 }
 
 func (x *scripted) link(n int) string {
@@ -229,7 +256,7 @@ func TestResumeAtEveryPage(t *testing.T) {
 
 func TestCursorsThatDoNotFit(t *testing.T) {
 	x := newScripted(t, user(1, ""))
-	x.members = `[{"@odata.type":"#microsoft.graph.user","id":"` + id(1) + `"},{"@odata.type":"#microsoft.graph.group","id":"` + id(9) + `"}]`
+	x.members = `[{"@odata.type":"#microsoft.graph.user","id":"` + id(1) + `"},{"@odata.type":"#microsoft.graph.device","id":"` + id(9) + `"}]`
 	x.config.Groups = []string{id(77)}
 	end, err := x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{}, known{}.take)
 	if err != nil {
@@ -249,23 +276,60 @@ func TestCursorsThatDoNotFit(t *testing.T) {
 	}
 	check("too old", p.encode(), "seven days")
 	check("unreadable", []byte(`{"v":9}`), "cannot be read")
-	x.members = `[]`
-	check("members", old, "joined or left")
+	json.Unmarshal(old, &p)
+	p.Groups.Again = make([]string, mostAgain+1)
+	check("too many to ask again", p.encode(), "seemed to be in")
 	x.config.Guests = true
 	check("description", old, "description changed")
-	x.config.Guests, x.members = false, `[{"id":"`+id(1)+`"}]`
+	x.config.Guests = false
 	for _, status := range []int{410, 503, 403} {
-		x.refuse = map[string]int{"/users/delta": status}
-		_, err = x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{Since: old}, known{}.take)
-		want := map[int]backup.Code{410: backup.CodeCursorExpired, 503: backup.CodeBadResponse, 403: backup.CodeMissingRole}[status]
-		if !backup.HasCode(err, want) {
-			t.Errorf("%d: %v", status, err)
+		for _, feed := range []string{"/users/delta", "/groups/delta"} {
+			x.refuse = map[string]int{feed: status}
+			_, err = x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{Since: old}, known{}.take)
+			want := map[int]backup.Code{410: backup.CodeCursorExpired, 503: backup.CodeBadResponse, 403: backup.CodeMissingRole}[status]
+			if !backup.HasCode(err, want) {
+				t.Errorf("%s %d: %v", feed, status, err)
+			}
 		}
 	}
-	x.refuse = map[string]int{"/groups/": 404}
+	x.refuse, x.noGroups = nil, true
+	x.refuse = map[string]int{"/groups/" + id(77): 200}
+	if _, err = x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{}, known{}.take); !backup.HasCode(err, backup.CodeBadResponse) {
+		t.Errorf("a group that is kept quiet about: %v", err)
+	}
+	x.refuse = map[string]int{"/groups/" + id(77): 404}
 	if _, err = x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{}, known{}.take); !backup.HasCode(err, backup.CodeBadConfig) {
 		t.Errorf("a group that is gone: %v", err)
 	}
+}
+
+// Graph's answers may be older than its feed: what the feed said counts for who came, and who went is asked for again.
+func TestAnswersThatAreOlderThanTheFeed(t *testing.T) {
+	x := newScripted(t, user(1, "")+","+user(2, ""))
+	x.config.Groups = []string{id(77)}
+	x.members = `[{"@odata.type":"#microsoft.graph.user","id":"` + id(1) + `"}]`
+	k, in := known{}, `"`+id(77)+`"`
+	var cursor backup.DirectoryCursor
+	read := func(name, says string, gone []string, want ...string) {
+		t.Helper()
+		x.in = says
+		var left []string
+		end, err := x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{Since: cursor}, func(p backup.EntryPage) error {
+			left = append(left, p.Gone...)
+			return k.take(p)
+		})
+		if err != nil || !slices.Equal(slices.Sorted(maps.Keys(k)), want) || cursor != nil && (end.Mode != backup.ChangesRead || !slices.Equal(left, gone)) {
+			t.Fatalf("%s: %v, gone %v, %+v, %v", name, slices.Sorted(maps.Keys(k)), left, end, err)
+		}
+		cursor = end.Cursor
+	}
+	read("from the start", "", nil, id(1))
+	group := func(members string) string { return fmt.Sprintf(`{"id":%q,"members@delta":[%s]}`, id(77), members) }
+	x.moves = []string{group(`{"id":"` + id(2) + `"}`), group(`{"id":"` + id(1) + `","@removed":{"reason":"deleted"}}`)}
+	read("somebody came, which the answer does not know", "", nil, id(1), id(2))
+	read("somebody went, which the answer does not know", in, nil, id(1), id(2))
+	read("asked again", "", []string{id(1)}, id(2))
+	read("and no more", in, nil, id(2))
 }
 
 func TestSharedMailboxes(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 // A position that can be read is one that was written: it says where to go on, and is the same when it is written and read again.
 func FuzzReadPosition(f *testing.F) {
 	f.Add([]byte(`{"v":1,"of":"a","made":"2026-11-23T10:00:00Z","link":"/users/delta?$deltatoken=x","sums":{"calls":3}}`))
+	f.Add([]byte(`{"v":2,"link":"/users/delta?x","groups":{"links":["/groups/delta?y"],"nest":{"a":["b"],"b":null},"again":["c"],"price":7}}`))
+	f.Add([]byte(`{"v":2,"link":"/x","groups":{"nest":{}}}`))
 	f.Add([]byte(`{"v":1,"link":""}`))
 	f.Add([]byte(`{"v":1,"link":"x","more":1}`))
 	f.Add([]byte(`null`))
@@ -70,7 +72,7 @@ func FuzzBatchAnswers(f *testing.F) {
 		if json.Unmarshal(raw, &said) != nil {
 			return
 		}
-		b := &openBatch{paths: []string{"/a", "/b", "/c"}, answers: make([]inner, 3), done: make([]bool, 3)}
+		b := &openBatch{requests: []innerCall{{path: "/a"}, {path: "/b"}, {path: "/c"}}, answers: make([]inner, 3), done: make([]bool, 3)}
 		taken := 0
 		for _, a := range said {
 			if b.take(a) == nil {
@@ -87,6 +89,37 @@ func FuzzBatchAnswers(f *testing.F) {
 		}
 		if taken != 0 {
 			t.Fatalf("%d more answers were taken than requests made", taken)
+		}
+	})
+}
+
+// Whatever a group's changes look like, they are refused, or leave one word of each member and groups whose ids are ids.
+func FuzzGroupChange(f *testing.F) {
+	f.Add([]byte(`{"id":"G","members@delta":[{"@odata.type":"#microsoft.graph.user","id":"` + id(1) + `"},{"id":"` + id(1) + `","@removed":{"reason":"deleted"}}]}`))
+	f.Add([]byte(`{"id":"g","members@delta":[{"@odata.type":"#microsoft.graph.group","id":"` + id(2) + `"},{"@odata.type":"#microsoft.graph.device","id":"x"}]}`))
+	f.Add([]byte(`{"id":"g","@removed":{"reason":"changed"}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s := newSurvey(nil, nest{})
+		if err := s.take(raw); err != nil {
+			if !backup.HasCode(err, backup.CodeBadResponse) {
+				t.Fatal(err)
+			}
+			return
+		}
+		s.settle()
+		for g, moves := range s.moves {
+			for i := range moves[1:] {
+				if g != strings.ToLower(g) || compareIDs(moves[i].id, moves[i+1].id) >= 0 {
+					t.Fatalf("%s: %v", g, moves)
+				}
+			}
+		}
+		for outer, inner := range s.nest {
+			for _, g := range inner {
+				if !guid.MatchString(g) || len(s.nest.within(outer)) < 1 {
+					t.Fatalf("%s holds %s", outer, g)
+				}
+			}
 		}
 	})
 }

@@ -36,14 +36,15 @@ func (r *reading) readPurposes(ctx context.Context, people []*person) (map[strin
 	if !r.wanted.Config.SharedMailboxes {
 		return nil, nil
 	}
-	var ids, paths []string
+	var ids []string
+	var requests []innerCall
 	for _, u := range people {
 		if !*u.Enabled && u.hasMailbox() {
 			ids = append(ids, u.ID)
-			paths = append(paths, purposePath(u.ID))
+			requests = append(requests, innerCall{path: purposePath(u.ID)})
 		}
 	}
-	answers, err := batch(ctx, r.client, paths)
+	answers, err := batch(ctx, r.client, requests)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -29,6 +29,19 @@ func parseUserID(s string) (id userID, ok bool) {
 	return userID(append(b, id[:]...)[:len(id)]), err == nil && len(b) == len(id)
 }
 
+// String writes the id as Graph does.
+func (id userID) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[0:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
+
+func compareIDs(a, b userID) int { return bytes.Compare(a[:], b[:]) }
+
+// sorted sorts ids and leaves each once.
+func sorted(ids []userID) []userID {
+	slices.SortFunc(ids, compareIDs)
+	return slices.Compact(ids)
+}
+
 // members tells who is in which of the groups, directly or nested.
 type members struct {
 	groups []string
@@ -36,30 +49,37 @@ type members struct {
 	digest string
 }
 
-// readMembers lists the groups. They are listed for every import, as users/delta says nothing of them: whoever joined or left would be missed,
-// so another digest makes the read a full one.
-func (r *reading) readMembers(ctx context.Context, groups []string) (members, error) {
-	m := members{groups: groups}
-	if len(groups) == 0 {
-		return m, nil
+// sum makes the digest.
+func (m *members) sum() {
+	sum := sha256.New()
+	for i, g := range m.groups {
+		sum.Write([]byte(strings.ToLower(g)))
+		for _, id := range m.ids[i] {
+			sum.Write(id[:])
+		}
 	}
-	sum, total := sha256.New(), 0
+	m.digest = hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// readMembers lists the groups as they are now, beside their feeds: where those cannot be followed, or asking for people one by one costs more.
+func (r *reading) readMembers(ctx context.Context, groups []string) (members, error) {
+	m, total := members{groups: groups}, 0
 	for _, g := range groups {
 		ids, err := r.listMembers(ctx, g)
 		if err != nil {
 			return members{}, err
 		}
 		if total += len(ids); total > mostMembers {
-			return members{}, msgraph.BadConfig("the groups have more members than can be held", "name fewer or smaller groups, or none to take everybody")
+			return members{}, tooManyMembers()
 		}
 		m.ids = append(m.ids, ids)
-		sum.Write([]byte(strings.ToLower(g)))
-		for _, id := range ids {
-			sum.Write(id[:])
-		}
 	}
-	m.digest = hex.EncodeToString(sum.Sum(nil)[:16])
+	m.sum()
 	return m, nil
+}
+
+func tooManyMembers() error {
+	return msgraph.BadConfig("the groups have more members than can be held", "name fewer or smaller groups, or none to take everybody")
 }
 
 // listMembers lists the users of one group. A group that is not there is an error: nobody is thought gone because of it.
@@ -81,7 +101,7 @@ func (r *reading) listMembers(ctx context.Context, group string) ([]userID, erro
 			return msgraph.BadResponse("a member of a group has no id", nil)
 		}
 		if len(ids) >= mostMembers {
-			return msgraph.BadConfig("the group "+group+" has more members than can be held", "name a smaller group, or none to take everybody")
+			return tooManyMembers()
 		}
 		ids = append(ids, id)
 		return nil
@@ -89,23 +109,23 @@ func (r *reading) listMembers(ctx context.Context, group string) ([]userID, erro
 	if err != nil {
 		return nil, judgeGroup(ctx, r.client, group, err)
 	}
-	slices.SortFunc(ids, func(a, b userID) int { return bytes.Compare(a[:], b[:]) })
-	return slices.Compact(ids), nil
+	return sorted(ids), nil
 }
 
 // judgeGroup says what a refusal means for a group; other errors pass.
 func judgeGroup(ctx context.Context, c *msgraph.Client, group string, err error) error {
-	var r *msgraph.Refusal
 	switch {
-	case !errors.As(err, &r):
-		return err
-	case r.Missing():
-		return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "Entra has no group " + group, Cause: r,
-			Hint: "check the group's object id in the tenant's file; as long as the group is not there, nobody is imported and nobody removed"}
+	case notThere(err):
+		return noGroup(group, err)
 	case backup.HasCode(err, backup.CodeMissingRole):
 		return c.Lacks(ctx, readGroups, err)
 	}
 	return err
+}
+
+func noGroup(group string, cause error) error {
+	return &backup.Error{Code: backup.CodeBadConfig, Fault: backup.FaultCustomer, Message: "Entra has no group " + group, Cause: cause,
+		Hint: "check the group's object id in the tenant's file; as long as the group is not there, nobody is imported and nobody removed"}
 }
 
 // of are the groups that a user is in, as they are written in the tenant's file, sorted.
@@ -116,7 +136,7 @@ func (m members) of(user string) []string {
 	}
 	var in []string
 	for i, ids := range m.ids {
-		if _, found := slices.BinarySearchFunc(ids, id, func(a, b userID) int { return bytes.Compare(a[:], b[:]) }); found {
+		if _, found := slices.BinarySearchFunc(ids, id, compareIDs); found {
 			in = append(in, m.groups[i])
 		}
 	}

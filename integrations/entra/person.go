@@ -142,13 +142,19 @@ func (p *person) hasMailbox() bool {
 	return primary != ""
 }
 
+// inGroups tells whether somebody in these groups is in one of those that people are limited to.
+func (w wanted) inGroups(groups []string) bool {
+	only := w.Config.Groups
+	return len(only) == 0 || slices.ContainsFunc(only, func(g string) bool { return slices.Contains(groups, g) })
+}
+
 // selects tells whether the user is one of those wanted, of the groups given.
 func (w wanted) selects(p *person, groups []string) bool {
 	c := w.Config
 	switch {
 	case p.guest() && !c.Guests, c.Licensed && len(p.Licences) == 0:
 		return false
-	case len(c.Groups) > 0 && !slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(groups, g) }):
+	case !w.inGroups(groups):
 		return false
 	}
 	for name, values := range c.Attributes {

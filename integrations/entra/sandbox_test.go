@@ -28,6 +28,7 @@ type tenant struct {
 	*testing.T
 	*graph.Server
 	config backup.EntraConfig
+	rules  []string // groups that profiles go by
 	people []sandbox.Person
 	secret []byte
 	known  known
@@ -66,7 +67,8 @@ func (x *tenant) open() *Directory {
 	a := New(Options{Secrets: func(context.Context, backup.SecretRef) ([]byte, error) { return x.secret, nil },
 		policy: msgraph.Policy{Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}})
 	x.Cleanup(func() { a.Close() })
-	d, err := a.OpenDirectory(x.Context(), backup.Tenant{ID: "acme"}, backup.DirectoryConfig{Name: "entra", Kind: backup.Entra, Entra: &x.config})
+	tenant := backup.Tenant{ID: "acme", Profiles: []backup.ProfileRule{{Name: "rule", When: backup.ProfileCondition{Groups: x.rules}}}}
+	d, err := a.OpenDirectory(x.Context(), tenant, backup.DirectoryConfig{Name: "entra", Kind: backup.Entra, Entra: &x.config})
 	if err != nil {
 		x.Fatal(err)
 	}
@@ -202,34 +204,6 @@ func TestPartialObjectsAreFetched(t *testing.T) {
 	_, told, gone := x.read()
 	if len(told) != 46 || len(gone) != 0 || told[0].Department != "Moved" || told[0].UPN == "" {
 		t.Errorf("%d told, %d gone: %+v", len(told), len(gone), told[0])
-	}
-}
-
-func TestMembershipIsFollowed(t *testing.T) {
-	x := newTenant(t)
-	outer, inner := x.change(graph.Change{Op: graph.OpAddGroup, Name: "outer"}), x.change(graph.Change{Op: graph.OpAddGroup, Name: "inner"})
-	x.change(graph.Change{Op: graph.OpJoinGroup, Item: inner, Into: outer})
-	for n := range 1100 {
-		x.change(graph.Change{Op: graph.OpJoinGroup, User: member(100 + n), Into: inner})
-	}
-	x.config.Groups = []string{outer}
-	if end, told, _ := x.read(); len(told) != 1100 || !slices.Equal(told[0].Groups, []string{outer}) || end.Calls != leastCalls(x.Users())+2 {
-		t.Fatalf("%d told, %+v", len(told), end)
-	}
-	if end, told, gone := x.read(); end.Mode != backup.ChangesRead || len(told)+len(gone) != 0 || end.Calls != 3 {
-		t.Errorf("nothing changed: %d told, %d gone, %+v", len(told), len(gone), end)
-	}
-	x.change(graph.Change{Op: graph.OpJoinGroup, User: member(2000), Into: inner})
-	x.change(graph.Change{Op: graph.OpLeaveGroup, User: member(100), Into: inner})
-	end, _, _ := x.read()
-	_, joined := x.known[x.id(member(2000))]
-	_, left := x.known[x.id(member(100))]
-	if end.Mode != backup.FullRead || !strings.Contains(end.Note, "joined or left") || len(x.known) != 1100 || !joined || left {
-		t.Errorf("%d are known, joined %v, left %v, %+v", len(x.known), joined, left, end)
-	}
-	x.change(graph.Change{Op: graph.OpDeleteGroup, Item: outer})
-	if _, _, _, err := x.try(); !backup.HasCode(err, backup.CodeBadConfig) {
-		t.Errorf("a group that is gone: %v", err)
 	}
 }
 
