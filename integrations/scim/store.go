@@ -41,6 +41,7 @@ type Store interface {
 	ListGroups(ctx context.Context, scope backup.SCIMScope, f backup.SCIMFilter, p backup.SCIMPage) (groups []backup.SCIMGroup, total int, err error)
 	// ChangeGroup is to groups what ChangeUser is to users. The members are changed by set operations and never read as a whole; Clear
 	// together with Add sets the members to exactly Add (those who stay need not be written). When nothing at all changes, the version stays.
+	// Users whose GroupsOfUsers change with it, here or by DeleteGroup, get a new version each.
 	ChangeGroup(ctx context.Context, scope backup.SCIMScope, id string, ifVersion int64, change func(backup.SCIMGroup) (backup.SCIMGroup, backup.SCIMMembers, error)) (backup.SCIMGroup, error)
 	DeleteGroup(ctx context.Context, scope backup.SCIMScope, id string, ifVersion int64) error
 

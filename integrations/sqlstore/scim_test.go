@@ -231,6 +231,50 @@ func TestMembersChangeInSetsAndTouchWhoIsConcerned(t *testing.T) {
 	expect(" id-bea", "staff", "everybody")
 }
 
+// A user's groups are part of what its version stands for: those that list it, and not those above them.
+func TestVersionsOfUsersFollowTheirGroups(t *testing.T) {
+	s := newStore(t).SCIM()
+	push(t, s, okta, "ann", "bea", "cid")
+	pushGroup(t, s, "all", "g-staff", "id-cid")
+	pushGroup(t, s, "staff", "id-bea")
+	expect := func(what, want string) {
+		t.Helper()
+		var versions []int64
+		for _, id := range []string{"id-ann", "id-bea", "id-cid"} {
+			u := got[backup.SCIMUser](t)(s.User(t.Context(), okta, id))
+			versions = append(versions, u.Version)
+			if later := u.Modified.After(u.Created); later != (u.Version > 1) {
+				t.Errorf("%s: version %d of %s is of %v, and it was created %v", what, u.Version, id, u.Modified, u.Created)
+			}
+		}
+		if have := fmt.Sprint(versions); have != want {
+			t.Errorf("%s: the versions are %s, want %s", what, have, want)
+		}
+	}
+	rename := func(name, to string) {
+		t.Helper()
+		_, err := s.ChangeGroup(t.Context(), okta, "g-"+name, 0, func(g backup.SCIMGroup) (backup.SCIMGroup, backup.SCIMMembers, error) {
+			g.DisplayName = to
+			return g, backup.SCIMMembers{}, nil
+		})
+		must(t, err)
+	}
+	expect("two groups were created with members", "[1 2 2]")
+	changeGroup(t, s, "staff", backup.SCIMMembers{Add: memberList("id-ann", "id-bea")})
+	expect("one joins, one is there already", "[2 2 2]")
+	rename("staff", "crew")
+	expect("renamed", "[3 3 2]")
+	rename("all", "everybody")
+	expect("the group above is renamed", "[3 3 3]")
+	_, err := s.ChangeUser(t.Context(), okta, "id-ann", 2, func(u backup.SCIMUser) (backup.SCIMUser, error) { return u, nil })
+	wantCode(t, err, backup.CodeDifferenceChanged)
+	wantCode(t, s.DeleteUser(t.Context(), okta, "id-ann", 2), backup.CodeDifferenceChanged)
+	changeGroup(t, s, "staff", backup.SCIMMembers{Clear: true, Add: memberList("id-bea")})
+	expect("one leaves, one stays", "[4 3 3]")
+	must(t, s.DeleteGroup(t.Context(), okta, "g-staff", 0))
+	expect("the group is deleted", "[4 4 3]")
+}
+
 func TestConcurrentPatchesOfOneGroupLoseNothing(t *testing.T) {
 	a, b := twoStores(t)
 	stores := []*SCIM{a.SCIM(), b.SCIM()}
@@ -350,7 +394,7 @@ func TestNewMembersAreNotComparedWithAll(t *testing.T) {
 	plan := got[[]string](t)(list(t.Context(), store.write, func(r row) (detail string, err error) {
 		var id, parent, unused int
 		return detail, r.Scan(&id, &parent, &unused, &detail)
-	}, `EXPLAIN QUERY PLAN `+fmt.Sprintf(touchStatement, `SELECT member FROM scim_staged_member WHERE scope = $1`), 1, 2))
+	}, `EXPLAIN QUERY PLAN `+fmt.Sprintf(touchStatement, `SELECT member FROM scim_staged_member WHERE scope = $1`), 1, 2, 3))
 	text := strings.Join(plan, "\n")
 	for _, step := range []string{"SEARCH g USING INDEX sqlite_autoindex_scim_group_2 (scope=? AND id=?)", "SEARCH m USING COVERING INDEX sqlite_autoindex_scim_member_1 (scope=? AND in_group=?)", "SEARCH u USING INDEX sqlite_autoindex_scim_user_2 (scope=? AND id=?)"} {
 		if !strings.Contains(text, step) {

@@ -77,26 +77,31 @@ func (d *scimDirectory) trimStaged(ctx context.Context, group int64, clear bool)
 
 // touchMembers puts everybody in the group, directly or nested, at the end of the change feed.
 func (d *scimDirectory) touchMembers(ctx context.Context, group int64) error {
-	return d.touch(ctx, `SELECT member FROM scim_member WHERE scope = $1 AND in_group = $3`, group)
+	return d.touch(ctx, `SELECT member FROM scim_member WHERE scope = $1 AND in_group = $4`, group)
 }
 
-// touchStatement is of touch, for a query of ids. CROSS JOIN keeps SQLite from looking at everybody who is in a group for each id.
-const touchStatement = `WITH RECURSIVE below (id) AS (
+// touchStatement is of touch, for a query of ids. A user's groups, which are part of it (RFC 7643 section 4.1.2), are those that it is in
+// itself: so whoever is among the ids gets a new version, and those further below are in the feed only. CROSS JOIN keeps SQLite from looking
+// at everybody who is in a group for each id.
+const touchStatement = `WITH RECURSIVE named (id) AS (
 		%s
+	), below (id) AS (
+		SELECT id FROM named
 		UNION
 		SELECT m.member FROM below b CROSS JOIN scim_group g CROSS JOIN scim_member m
 		WHERE g.scope = $1 AND g.id = b.id AND m.scope = g.scope AND m.in_group = g.number
 	), concerned AS (
-		SELECT u.number AS number, ROW_NUMBER() OVER (ORDER BY u.number) AS place
+		SELECT u.number AS number, ROW_NUMBER() OVER (ORDER BY u.number) AS place, u.id IN (SELECT id FROM named) AS itself
 		FROM below b CROSS JOIN scim_user u WHERE u.scope = $1 AND u.id = b.id AND u.deleted = 0
 	)
-	UPDATE scim_user SET sequence = CAST($2 AS BIGINT) + concerned.place FROM concerned
+	UPDATE scim_user SET sequence = CAST($2 AS BIGINT) + concerned.place, version = scim_user.version + CASE WHEN concerned.itself THEN 1 ELSE 0 END,
+		modified = CASE WHEN concerned.itself THEN CAST($3 AS BIGINT) ELSE scim_user.modified END FROM concerned
 	WHERE scim_user.scope = $1 AND scim_user.number = concerned.number AND scim_user.deleted = 0`
 
 // touch puts the users among the ids, and those in the groups among them, directly or nested, at the end of the change feed, each at a
-// place of its own. Groups that contain each other end the search: an id is looked at once.
+// place of its own. The ids are those whose own groups change. Groups that contain each other end the search: an id is looked at once.
 func (d *scimDirectory) touch(ctx context.Context, ids string, more ...any) error {
-	n, err := execute(ctx, d.tx, fmt.Sprintf(touchStatement, ids), append([]any{d.id, d.sequence}, more...)...)
+	n, err := execute(ctx, d.tx, fmt.Sprintf(touchStatement, ids), append([]any{d.id, d.sequence, micros(d.now)}, more...)...)
 	if err != nil || n == 0 {
 		return err
 	}

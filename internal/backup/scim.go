@@ -38,8 +38,9 @@ type SCIMUser struct {
 	Doc json.RawMessage
 	// Index is what filters may ask for.
 	Index []SCIMValue
-	// Version counts the changes, from 1.
-	Version           int64
+	// Version counts the changes, from 1: also those of the groups that list the user, which are part of it (RFC 7643 section 4.1.2).
+	Version int64
+	// Created is when the user was pushed first, Modified when the version became what it is.
 	Created, Modified time.Time
 }
 
