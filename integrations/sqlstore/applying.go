@@ -61,7 +61,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup
 	if err != nil {
 		return err
 	}
-	if done.plain > rowsOfAdditions {
+	if done.Plain > rowsOfAdditions {
 		if err := s.know(ctx, tx, "directory_entry", "entry_alias", "account"); err != nil {
 			return err
 		}
@@ -70,6 +70,9 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup
 		if _, err := tx.ExecContext(ctx, `UPDATE import_pass SET behind = behind + $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, dir, n); err != nil {
 			return err
 		}
+	}
+	if err := forgetPlans(ctx, tx, p.Tenant); err != nil {
+		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE import_pass SET open = FALSE, applied = pass, cursor = next_cursor WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
 	if err != nil {

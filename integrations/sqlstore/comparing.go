@@ -44,7 +44,10 @@ func (s *Store) ComparePass(ctx context.Context, t backup.Tenant, p backup.Pass)
 		if err != nil {
 			return err
 		}
-		if err := keep.finish(ctx, p, w.plain); err != nil {
+		if err := keep.finish(ctx, p, w.Plain); err != nil {
+			return err
+		}
+		if err := keepPlan(ctx, tx, p, w.plan); err != nil {
 			return err
 		}
 		d = backup.ImportDifference{Report: row.report, Mode: row.mode, Counts: w.counts, Digest: w.digest, First: row.applied == ""}
@@ -55,9 +58,9 @@ func (s *Store) ComparePass(ctx context.Context, t backup.Tenant, p backup.Pass)
 
 // walked is what a pass does.
 type walked struct {
+	plan
 	counts backup.ImportCounts
 	digest string
-	plain  int // additions
 	behind map[backup.DirectoryName]int
 }
 
@@ -74,10 +77,11 @@ func (s *Store) walk(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.
 	if !row.complete {
 		return w, &backup.Error{Code: backup.CodeBadResponse, Fault: backup.FaultOurs, Message: "the read of the directory is not complete, so it is not compared", Retryable: true}
 	}
-	if err := s.plan(ctx, tx, t, p, row); err != nil {
+	if w.plan, err = s.plan(ctx, tx, t, p, row); err != nil {
 		return w, err
 	}
-	w.behind = map[backup.DirectoryName]int{}
+	w.counts, w.behind = w.Counts, map[backup.DirectoryName]int{p.Directory: w.PlainActive}
+	w.counts.KnownActive = int(row.behind)
 	sum := sha256.New()
 	if err := walkAccounts(ctx, tx, t, p, at, sum, &w, visit); err != nil {
 		return w, err
@@ -85,12 +89,9 @@ func (s *Store) walk(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.
 	if err := walkSkipped(ctx, tx, p, visit); err != nil {
 		return w, err
 	}
-	if err := walkPlain(ctx, tx, p, sum, &w); err != nil {
-		return w, err
-	}
+	sum.Write([]byte(w.PlainDigest))
 	w.digest = hex.EncodeToString(sum.Sum(nil))
-	w.counts.KnownActive = int(row.behind)
-	return w, countEntries(ctx, tx, p, &w.counts)
+	return w, nil
 }
 
 func walkAccounts(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, at time.Time, sum hash.Hash, w *walked, visit func(context.Context, []accountChange) error) error {
@@ -319,54 +320,6 @@ var eitherStated = func() string {
 	}
 	return strings.Join(all, ", ")
 }()
-
-// walkPlain counts the plain additions and puts them into the digest.
-func walkPlain(ctx context.Context, tx *sql.Tx, p backup.Pass, sum hash.Hash, w *walked) error {
-	rows, err := tx.QueryContext(ctx, `SELECT s.account_id, s.hash, s.disabled FROM staged_entry s WHERE `+isStaged+` AND `+isPlain+` ORDER BY s.entry_id`, p.Tenant, p.Directory)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var line []byte
-	for rows.Next() {
-		var id, hash sql.RawBytes
-		var disabled bool
-		if err := rows.Scan(&id, &hash, &disabled); err != nil {
-			return err
-		}
-		line = append(append(append(append(line[:0], id...), ' '), hash...), '\n')
-		sum.Write(line)
-		w.plain++
-		w.behind[p.Directory] += truth(!disabled)
-	}
-	return rows.Err()
-}
-
-// countEntries counts what was listed.
-func countEntries(ctx context.Context, tx *sql.Tx, p backup.Pass, c *backup.ImportCounts) error {
-	err := tx.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN s.kind = 'new' THEN 1 END), COUNT(CASE WHEN s.kind = 'changed' THEN 1 END),
-			COUNT(CASE WHEN s.kind IN ('same', 'back') THEN 1 END), COUNT(CASE WHEN s.disabled AND s.kind <> 'gone' THEN 1 END)
-		FROM staged_entry s WHERE `+isStaged, p.Tenant, p.Directory).Scan(&c.Added, &c.Changed, &c.Unchanged, &c.Disabled)
-	if err != nil {
-		return err
-	}
-	c.Listed = c.Added + c.Changed + c.Unchanged
-	type tally struct {
-		problem backup.EntryProblem
-		n       int
-	}
-	all, err := list(ctx, tx, func(r row) (t tally, err error) { return t, r.Scan(&t.problem, &t.n) },
-		`SELECT status, COUNT(*) FROM (SELECT t.status FROM import_touched t WHERE `+isTouched+` AND t.listed AND t.status <> ''
-			UNION ALL SELECT s.own FROM staged_entry s WHERE `+isStaged+` AND s.kind = 'same' AND s.own <> '' AND NOT EXISTS (
-				SELECT 1 FROM import_touched t WHERE t.tenant = s.tenant AND t.directory = s.directory AND t.entry_id = s.entry_id)) AS problems
-		GROUP BY status`, p.Tenant, p.Directory)
-	into := map[backup.EntryProblem]*int{backup.NoMail: &c.NoMail, backup.DuplicateMail: &c.DuplicateMail, backup.BadEntry: &c.BadEntries, backup.Conflict: &c.Conflicts,
-		backup.Ignored: &c.Ignored}
-	for _, t := range all {
-		*into[t.problem] += t.n
-	}
-	return err
-}
 
 // changeKeeper writes the lines of a difference.
 type changeKeeper struct {

@@ -67,7 +67,10 @@ func (s *Store) DecideConflict(ctx context.Context, tenant string, d backup.Merg
 		_, err = tx.ExecContext(ctx, `INSERT INTO merge_decision (tenant, directory, entry_id, verdict, account, decided_by, reason, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 			ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET `+assignments(`verdict, account, decided_by, reason, at`),
 			tenant, d.Directory, d.EntryID, d.Verdict, d.Account, clean(d.By), clean(d.Reason), micros(d.At))
-		if err != nil || account == "" {
+		if err != nil {
+			return err
+		}
+		if err := forgetPlans(ctx, tx, tenant); err != nil || account == "" {
 			return err
 		}
 		reason := string(d.Verdict) + ": " + string(d.Directory) + "/" + d.EntryID

@@ -85,14 +85,14 @@ const (
 )
 
 // match finds the accounts of the entries that have none: those of people whom other directories know, or new ones.
-func match(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass) error {
+func match(ctx context.Context, tx *sql.Tx, matchBy []backup.PersonField, p backup.Pass) error {
 	args := []any{p.Tenant, p.Directory}
 	others, err := hasOthers(ctx, tx, p)
 	if err != nil {
 		return err
 	}
 	if others {
-		if err := findCandidates(ctx, tx, t, p); err != nil {
+		if err := findCandidates(ctx, tx, matchBy, p); err != nil {
 			return err
 		}
 		if err := execAll(ctx, tx, args, namePlainly, touchMatched); err != nil {
@@ -112,13 +112,9 @@ func hasOthers(ctx context.Context, tx *sql.Tx, p backup.Pass) (others bool, err
 	return others, err
 }
 
-func findCandidates(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass) error {
-	fields := t.People.MatchBy
-	if len(fields) == 0 {
-		fields = backup.DefaultMatchBy()
-	}
+func findCandidates(ctx context.Context, tx *sql.Tx, matchBy []backup.PersonField, p backup.Pass) error {
 	for _, round := range []struct{ mark, where string }{{"", isThere}, {"left:", isLeft}} {
-		for _, f := range fields {
+		for _, f := range matchBy {
 			for _, join := range fits[f] {
 				_, err := tx.ExecContext(ctx, `INSERT INTO import_candidate (tenant, directory, entry_id, account, field)
 					SELECT DISTINCT x.tenant, x.directory, x.entry_id, k.account_id, '`+round.mark+string(f)+`' FROM `+unlinked+join+` AND `+round.where+`

@@ -19,12 +19,13 @@ type importPass struct {
 	report, pages, resumed, behind, attempt          int64
 	open, known, complete                            bool
 	mode                                             backup.ReadMode
+	planned                                          string
 }
 
-const passColumns = `pass, report, open, known, since, resume, pages, resumed, complete, mode, next_cursor, cursor, applied, behind, attempt`
+const passColumns = `pass, report, open, known, since, resume, pages, resumed, complete, mode, next_cursor, cursor, applied, behind, attempt, planned`
 
 func scanPass(r row) (p importPass, err error) {
-	err = r.Scan(&p.pass, &p.report, &p.open, &p.known, &p.since, &p.resume, &p.pages, &p.resumed, &p.complete, &p.mode, &p.nextCursor, &p.cursor, &p.applied, &p.behind, &p.attempt)
+	err = r.Scan(&p.pass, &p.report, &p.open, &p.known, &p.since, &p.resume, &p.pages, &p.resumed, &p.complete, &p.mode, &p.nextCursor, &p.cursor, &p.applied, &p.behind, &p.attempt, &p.planned)
 	return p, err
 }
 
@@ -58,7 +59,7 @@ func (s *Store) BeginPass(ctx context.Context, p backup.Pass, start backup.Impor
 }
 
 func resumePass(ctx context.Context, tx *sql.Tx, p backup.Pass, row importPass) (backup.ReadFrom, error) {
-	_, err := tx.ExecContext(ctx, `UPDATE import_pass SET resumed = resumed + 1, complete = FALSE, attempt = $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory, p.Attempt)
+	_, err := tx.ExecContext(ctx, `UPDATE import_pass SET resumed = resumed + 1, complete = FALSE, planned = '', attempt = $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory, p.Attempt)
 	if err == nil && row.resume == "" {
 		err = clearStaged(ctx, tx, p)
 	}
@@ -81,9 +82,9 @@ func openPass(ctx context.Context, tx *sql.Tx, p backup.Pass, before importPass,
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO import_pass (tenant, directory, `+passColumns+`)
-		VALUES ($1, $2, $3, $4, TRUE, EXISTS (SELECT 1 FROM directory_entry WHERE tenant = $1 AND directory = $2), '', '', 0, 0, FALSE, '', '', '', '', 0, $5)
+		VALUES ($1, $2, $3, $4, TRUE, EXISTS (SELECT 1 FROM directory_entry WHERE tenant = $1 AND directory = $2), '', '', 0, 0, FALSE, '', '', '', '', 0, $5, '')
 		ON CONFLICT (tenant, directory) DO UPDATE SET pass = excluded.pass, report = excluded.report, open = TRUE, known = excluded.known,
-			since = import_pass.cursor, resume = '', pages = 0, resumed = 0, complete = FALSE, mode = '', next_cursor = '', attempt = excluded.attempt`,
+			since = import_pass.cursor, resume = '', pages = 0, resumed = 0, complete = FALSE, mode = '', next_cursor = '', attempt = excluded.attempt, planned = ''`,
 		p.Tenant, p.Directory, p.ID, number, p.Attempt)
 	return err
 }
@@ -94,7 +95,7 @@ func (s *Store) RestartPass(ctx context.Context, p backup.Pass) error {
 		if _, err := lockOpenPass(ctx, tx, p); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE import_pass SET since = '', resume = '', complete = FALSE WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
+		_, err := tx.ExecContext(ctx, `UPDATE import_pass SET since = '', resume = '', complete = FALSE, planned = '' WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
 		if err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func (s *Store) EndRead(ctx context.Context, p backup.Pass, end backup.ReadEnd) 
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET complete = TRUE, mode = $3, next_cursor = $4 WHERE tenant = $1 AND directory = $2`,
+		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET complete = TRUE, planned = '', mode = $3, next_cursor = $4 WHERE tenant = $1 AND directory = $2`,
 			p.Tenant, p.Directory, end.Mode, string(end.Cursor))
 		if err != nil {
 			return err

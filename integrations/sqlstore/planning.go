@@ -2,13 +2,17 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast/internal/backup"
 )
 
 // A plan says of each entry that a pass has to look at what becomes of it: its problem, and its account. It is worked out by statements
-// over sets, by ComparePass and by ApplyPass alike, and stands in import_touched. Whoever is not there is either as he was, or a plain
+// over sets when a pass is compared, and stands in import_touched; again when it is applied, unless everything it was worked out of is as it was. Whoever is not there is either as he was, or a plain
 // addition: a new entry that shares nothing with any other, and becomes the account of its own id.
 //
 // The parameters of all statements here are $1 tenant and $2 directory.
@@ -107,27 +111,82 @@ const (
 		UNION SELECT t.tenant, t.directory, t.old_account FROM import_touched t WHERE ` + isTouched + ` AND t.old_account <> ''`
 )
 
-// plan works out what becomes of the entries of a pass.
-func (s *Store) plan(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, row importPass) error {
+// plan is what is known of a plan beside import_touched.
+type plan struct {
+	MatchBy []backup.PersonField `json:"matchBy"`
+	// Counts are those of entries.
+	Counts backup.ImportCounts `json:"counts"`
+	// Plain is how many plain additions there are, PlainActive how many of them are not disabled, and PlainDigest is over all of them.
+	Plain       int    `json:"plain"`
+	PlainActive int    `json:"plainActive"`
+	PlainDigest string `json:"plainDigest"`
+}
+
+// plan works out what becomes of the entries of a pass, or finds that it is worked out already.
+func (s *Store) plan(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, row importPass) (of plan, err error) {
+	matchBy := matchBy(t)
+	if row.planned != "" {
+		if err := json.Unmarshal([]byte(row.planned), &of); err != nil || slices.Equal(of.MatchBy, matchBy) {
+			return of, err
+		}
+	}
+	of = plan{MatchBy: matchBy}
+	if err := s.workOut(ctx, tx, of, p, row); err != nil {
+		return of, err
+	}
+	if err := countPlain(ctx, tx, p, &of); err != nil {
+		return of, err
+	}
+	return of, countEntries(ctx, tx, p, &of.Counts)
+}
+
+func matchBy(t backup.Tenant) []backup.PersonField {
+	if len(t.People.MatchBy) == 0 {
+		return backup.DefaultMatchBy()
+	}
+	return t.People.MatchBy
+}
+
+// keepPlan says that a plan is good until something of what it was worked out of changes: what is staged, and what forgetPlans is called after.
+func keepPlan(ctx context.Context, tx *sql.Tx, p backup.Pass, of plan) error {
+	text, err := json.Marshal(of)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE import_pass SET planned = $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory, string(text))
+	return err
+}
+
+// forgetPlans is for whoever changes the tenant's entries or decisions, or adds accounts.
+func forgetPlans(ctx context.Context, tx *sql.Tx, tenant string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE import_pass SET planned = '' WHERE tenant = $1`, tenant)
+	return err
+}
+
+func (s *Store) workOut(ctx context.Context, tx *sql.Tx, of plan, p backup.Pass, row importPass) error {
 	args := []any{p.Tenant, p.Directory}
 	err := execAll(ctx, tx, args, `DELETE FROM import_touched WHERE tenant = $1 AND directory = $2`,
 		`DELETE FROM import_account WHERE tenant = $1 AND directory = $2`, `DELETE FROM import_candidate WHERE tenant = $1 AND directory = $2`)
 	if err != nil {
 		return err
 	}
-	if err := s.know(ctx, tx, "staged_entry"); err != nil {
-		return err
+	if row.pages > 1 {
+		if err := s.know(ctx, tx, "staged_entry"); err != nil {
+			return err
+		}
 	}
 	if err := touch(ctx, tx, p, row); err != nil {
 		return err
 	}
-	if err := s.know(ctx, tx, "import_touched"); err != nil {
-		return err
+	if row.pages > 1 {
+		if err := s.know(ctx, tx, "import_touched"); err != nil {
+			return err
+		}
 	}
 	if err := execAll(ctx, tx, args, judgeOwn, markDuplicates, markHeld, forgetAccounts); err != nil {
 		return err
 	}
-	if err := match(ctx, tx, t, p); err != nil {
+	if err := match(ctx, tx, of.MatchBy, p); err != nil {
 		return err
 	}
 	return execAll(ctx, tx, args, listAccounts)
@@ -183,5 +242,55 @@ func touchMissing(ctx context.Context, tx *sql.Tx, p backup.Pass) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, touchUnlisted, p.Tenant, p.Directory)
+	return err
+}
+
+// countPlain counts the plain additions and digests them.
+func countPlain(ctx context.Context, tx *sql.Tx, p backup.Pass, of *plan) error {
+	sum := sha256.New()
+	rows, err := tx.QueryContext(ctx, `SELECT s.account_id, s.hash, s.disabled FROM staged_entry s WHERE `+isStaged+` AND `+isPlain+` ORDER BY s.entry_id`, p.Tenant, p.Directory)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var line []byte
+	for rows.Next() {
+		var id, hash sql.RawBytes
+		var disabled bool
+		if err := rows.Scan(&id, &hash, &disabled); err != nil {
+			return err
+		}
+		line = append(append(append(append(line[:0], id...), ' '), hash...), '\n')
+		sum.Write(line)
+		of.Plain++
+		of.PlainActive += truth(!disabled)
+	}
+	of.PlainDigest = hex.EncodeToString(sum.Sum(nil))
+	return rows.Err()
+}
+
+// countEntries counts what was listed.
+func countEntries(ctx context.Context, tx *sql.Tx, p backup.Pass, c *backup.ImportCounts) error {
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN s.kind = 'new' THEN 1 END), COUNT(CASE WHEN s.kind = 'changed' THEN 1 END),
+			COUNT(CASE WHEN s.kind IN ('same', 'back') THEN 1 END), COUNT(CASE WHEN s.disabled AND s.kind <> 'gone' THEN 1 END)
+		FROM staged_entry s WHERE `+isStaged, p.Tenant, p.Directory).Scan(&c.Added, &c.Changed, &c.Unchanged, &c.Disabled)
+	if err != nil {
+		return err
+	}
+	c.Listed = c.Added + c.Changed + c.Unchanged
+	type tally struct {
+		problem backup.EntryProblem
+		n       int
+	}
+	all, err := list(ctx, tx, func(r row) (t tally, err error) { return t, r.Scan(&t.problem, &t.n) },
+		`SELECT status, COUNT(*) FROM (SELECT t.status FROM import_touched t WHERE `+isTouched+` AND t.listed AND t.status <> ''
+			UNION ALL SELECT s.own FROM staged_entry s WHERE `+isStaged+` AND s.kind = 'same' AND s.own <> '' AND NOT EXISTS (
+				SELECT 1 FROM import_touched t WHERE t.tenant = s.tenant AND t.directory = s.directory AND t.entry_id = s.entry_id)) AS problems
+		GROUP BY status`, p.Tenant, p.Directory)
+	into := map[backup.EntryProblem]*int{backup.NoMail: &c.NoMail, backup.DuplicateMail: &c.DuplicateMail, backup.BadEntry: &c.BadEntries, backup.Conflict: &c.Conflicts,
+		backup.Ignored: &c.Ignored}
+	for _, t := range all {
+		*into[t.problem] += t.n
+	}
 	return err
 }

@@ -46,8 +46,11 @@ func openPostgres(dsn string) (*Store, error) {
 
 // The settings of each session. An import of a million people takes minutes in one statement; nobody who reads waits that long, and
 // nobody waits for a lock for longer than the activities do whose work it is.
+//
+// What was committed stays: a reader of a directory goes on behind the page that he staged, and never looks back.
 var (
 	writing = map[string]string{
+		"synchronous_commit":                  "on",
 		"default_transaction_isolation":       "read committed",
 		"default_transaction_read_only":       "off",
 		"statement_timeout":                   "20min",
@@ -88,8 +91,9 @@ func lockKey(of ...string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:])) // any 64 bits will do
 }
 
+// know leaves a table to whoever counts it already: he keeps it from others until his transaction ends.
 func (postgres) know(ctx context.Context, tx *sql.Tx, tables ...string) error {
-	_, err := tx.ExecContext(ctx, `ANALYZE `+strings.Join(tables, ", "))
+	_, err := tx.ExecContext(ctx, `ANALYZE (SKIP_LOCKED) `+strings.Join(tables, ", "))
 	return err
 }
 
@@ -109,6 +113,9 @@ func (postgres) insert(ctx context.Context, tx *sql.Tx, table, columns string, r
 
 // column is a column of rows as an array, and the type of its elements in PostgreSQL.
 func column(rows [][]any, c int) (array any, kind string, err error) {
+	if text := texts(rows, c); text != nil {
+		return text, "text", nil
+	}
 	for _, r := range rows {
 		if r[c] == nil {
 			continue
@@ -126,6 +133,18 @@ func column(rows [][]any, c int) (array any, kind string, err error) {
 		return nil, "", fmt.Errorf("a %T is no value of a column", r[c])
 	}
 	return make([]*string, len(rows)), "text", nil
+}
+
+// texts are the values of a column if all of them are strings, as nearly all are; nil otherwise.
+func texts(rows [][]any, c int) []string {
+	all := make([]string, len(rows))
+	for i, r := range rows {
+		var ok bool
+		if all[i], ok = r[c].(string); !ok {
+			return nil
+		}
+	}
+	return all
 }
 
 // elements are the values of a column; nil where there is none.

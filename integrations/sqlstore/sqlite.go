@@ -37,7 +37,7 @@ func openSQLite(dsn string) (*Store, error) {
 	}
 	// One connection writes: SQLite has one writer at a time anyway, and goroutines of one process queue better in Go, where a
 	// context ends the wait, than at the file's lock.
-	write, err := sql.Open("sqlite", sqliteName(path, "32000"))
+	write, err := sql.Open("sqlite", sqliteName(path, "8000"))
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,7 @@ package sqlstore
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -24,9 +20,6 @@ const (
 
 // lookupAtOnce is how many entries are looked up by one statement.
 const lookupAtOnce = 200
-
-// unidentified begins the id under which an entry is staged that has none of its own.
-const unidentified = "?"
 
 const (
 	// statedColumns are what a directory says of an entry, in staged_entry and directory_entry alike, as scanStated reads them.
@@ -66,139 +59,10 @@ func (s *Store) StagePage(ctx context.Context, p backup.Pass, page backup.EntryP
 		if err := s.stageGone(ctx, tx, p, page.Gone); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET pages = pages + 1, complete = FALSE, resume = $3 WHERE tenant = $1 AND directory = $2`,
+		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET pages = pages + 1, complete = FALSE, planned = '', resume = $3 WHERE tenant = $1 AND directory = $2`,
 			p.Tenant, p.Directory, string(page.Resume))
 		return err
 	})
-}
-
-// staged is an entry that is ready to be staged.
-type staged struct {
-	id, hash string
-	row      []any // in the order of stagedColumns
-	aliases  []string
-}
-
-// kindColumn is where in a row the kind stands.
-const kindColumn = 3
-
-// prepare makes rows of entries, one per id, because a statement may not upsert one row twice (PostgreSQL).
-func prepare(p backup.Pass, page []backup.DirectoryEntry) []staged {
-	at := make(map[string]int, len(page))
-	all := make([]staged, 0, len(page))
-	for _, e := range page {
-		one := prepareEntry(p, e)
-		if i, again := at[one.id]; again {
-			all[i] = one
-			continue
-		}
-		at[one.id] = len(all)
-		all = append(all, one)
-	}
-	return all
-}
-
-func prepareEntry(p backup.Pass, e backup.DirectoryEntry) staged {
-	e = cleaned(e)
-	id := entryID(e)
-	address := e.Mail
-	if address == "" {
-		address = e.UPN
-	}
-	own := ownProblem(e, address)
-	mailKey, upnKey := strings.ToLower(address), strings.ToLower(e.UPN)
-	if upnKey == mailKey {
-		upnKey = ""
-	}
-	more := moreOf(e)
-	hash := entryHash(e, own, more)
-	return staged{id: id, hash: hash, aliases: aliasKeys(e), row: []any{p.Tenant, string(p.Directory), id, stagedNew, hash, e.Disabled, string(own), e.DN, e.Mail, e.UPN, e.DisplayName,
-		e.EmployeeID, e.Department, string(e.Kind), more, e.Profile, mailKey, upnKey, strings.ToLower(strings.TrimSpace(e.EmployeeID)), accountID(p.Tenant, p.Directory, id)}}
-}
-
-// cleaned takes out of an entry what a text column cannot hold (PostgreSQL refuses NUL and broken UTF-8), and what surrounds addresses.
-func cleaned(e backup.DirectoryEntry) backup.DirectoryEntry {
-	for _, s := range []*string{&e.ID, &e.DN, &e.Mail, &e.UPN, &e.DisplayName, &e.EmployeeID, &e.Department, &e.Profile, (*string)(&e.Kind)} {
-		*s = clean(*s)
-	}
-	e.Mail, e.UPN = strings.TrimSpace(e.Mail), strings.TrimSpace(e.UPN)
-	return e
-}
-
-// ownProblem is the entry's own problem. Whether a mail is a duplicate is not for one entry to say.
-func ownProblem(e backup.DirectoryEntry, address string) backup.EntryProblem {
-	switch {
-	case e.Problem == backup.BadEntry || e.ID == "":
-		return backup.BadEntry
-	case e.Problem == backup.NoMail || address == "":
-		return backup.NoMail
-	}
-	return ""
-}
-
-// further is what an entry says beside what has a column of its own.
-type further struct {
-	Aliases    []string                `json:"aliases,omitempty"`
-	Groups     []string                `json:"groups,omitempty"`
-	Attributes []backup.EntryAttribute `json:"attributes,omitempty"`
-}
-
-func moreOf(e backup.DirectoryEntry) string {
-	if len(e.Aliases) == 0 && len(e.Groups) == 0 && len(e.Attributes) == 0 {
-		return ""
-	}
-	b, err := json.Marshal(further{e.Aliases, e.Groups, e.Attributes})
-	if err != nil {
-		panic(err) // texts can always be written
-	}
-	return clean(strings.ReplaceAll(string(b), `\u0000`, "\uFFFD"))
-}
-
-// aliasKeys are the entry's further addresses as they are matched, each once.
-func aliasKeys(e backup.DirectoryEntry) []string {
-	var keys []string
-	for _, a := range e.Aliases {
-		if key := strings.ToLower(strings.TrimSpace(clean(a))); key != "" && !strings.EqualFold(key, e.Mail) {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
-// entryHash tells whether an entry says something else than before: 128 bits of a SHA-256 over all that it says.
-func entryHash(e backup.DirectoryEntry, own backup.EntryProblem, more string) string {
-	state := "enabled"
-	if e.Disabled {
-		state = "disabled"
-	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{e.ID, e.DN, e.Mail, e.UPN, e.DisplayName, e.EmployeeID, e.Department, string(e.Kind), e.Profile, string(own), state, more}, "\x00")))
-	return base64.RawStdEncoding.EncodeToString(sum[:16])
-}
-
-// entryID is the id under which an entry is known. An entry without an id gets one of its content, so that it is
-// counted and shown, and never becomes an account.
-func entryID(e backup.DirectoryEntry) string {
-	if e.ID == "" {
-		return unidentified + digest(e.DN, e.Mail, e.UPN, e.DisplayName, e.EmployeeID)[:32]
-	}
-	return e.ID
-}
-
-// accountID derives an account's id from its directory entry, so that a store that had to be made anew gives everybody the
-// id under which the repository keeps his snapshots.
-func accountID(tenant string, dir backup.DirectoryName, entry string) string {
-	return "a" + digest("account", tenant, string(dir), entry)[:16]
-}
-
-func digest(parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:])
-}
-
-// clean takes out what a text column cannot hold (PostgreSQL refuses NUL and broken UTF-8).
-func clean(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // known is what is known of an entry that is being staged.
