@@ -332,6 +332,22 @@ func TestAnswersThatAreOlderThanTheFeed(t *testing.T) {
 	read("and no more", in, nil, id(2))
 }
 
+// A group inside of another may be deleted without a word about that other.
+func TestDeletedInnerGroup(t *testing.T) {
+	x := newScripted(t, user(1, ""))
+	x.config.Groups = []string{id(77)}
+	x.members = `[{"@odata.type":"#microsoft.graph.user","id":"` + id(1) + `"},{"@odata.type":"#microsoft.graph.group","id":"` + id(78) + `"}]`
+	end, err := x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{}, known{}.take)
+	if err != nil || end.Calls != 3 {
+		t.Fatal(end, err)
+	}
+	x.moves = []string{`{"id":"` + id(78) + `","@removed":{"reason":"changed"}}`}
+	end, err = x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{Since: end.Cursor}, known{}.take)
+	if err != nil || end.Mode != backup.FullRead || !strings.Contains(end.Note, "was deleted") {
+		t.Errorf("%+v %v", end, err)
+	}
+}
+
 func TestSharedMailboxes(t *testing.T) {
 	var people []string
 	for n := range 45 {

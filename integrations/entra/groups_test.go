@@ -263,6 +263,31 @@ func (w *whirl) readBroken() backup.ReadEnd {
 	}
 }
 
+// A feed may tell of a member several times, on several pages; the last word counts.
+func TestTheLastWordCounts(t *testing.T) {
+	s := newSurvey(nil, nest{})
+	for _, raw := range []string{
+		`{"id":"G","members@delta":[{"id":"` + id(1) + `"},{"id":"` + id(2) + `","@removed":{"reason":"deleted"}}]}`,
+		`{"id":"g","members@delta":[{"id":"` + id(3) + `"},{"id":"` + id(2) + `"},{"id":"` + id(1) + `","@removed":{"reason":"deleted"}}]}`,
+		`{"id":"g","members@delta":[{"@odata.type":"#microsoft.graph.group","id":"` + strings.ToUpper("abcdef00"+id(4)[8:]) + `"}]}`,
+		`{"id":"g","members@delta":[{"@odata.type":"#microsoft.graph.group","id":"` + id(5) + `"},{"@odata.type":"#microsoft.graph.group","id":"` + id(5) + `","@removed":{"reason":"deleted"}}]}`,
+	} {
+		if err := s.take([]byte(raw)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.settle()
+	var in []string
+	for _, m := range s.moves["g"] {
+		if m.in {
+			in = append(in, m.id.String())
+		}
+	}
+	if len(s.moves["g"]) != 3 || !slices.Equal(in, []string{id(2), id(3)}) || !reflect.DeepEqual(s.nest, nest{"g": {"abcdef00" + id(4)[8:]}}) {
+		t.Errorf("%v, %v", s.moves, s.nest)
+	}
+}
+
 // Groups that only rules name change what is said of people, not who is there.
 func TestGroupsOfRules(t *testing.T) {
 	x, outer, inner := nested(t)

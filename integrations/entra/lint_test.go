@@ -58,7 +58,19 @@ func makeEveryCall(t *testing.T, x *tenant) {
 		x.change(graph.Change{Op: graph.OpDeleteUser, User: member(1500 + n)})
 	}
 	x.read()
-	x.config.Groups, x.config.Licensed, x.config.Guests = nil, true, true
+	x.leave(inner, numbers(200, 3)...)
+	x.join(outer, 1800)
+	x.put(outer, inner)
+	x.read()
+	x.change(graph.Change{Op: graph.OpDeleteGroup, Item: inner})
+	x.read()
+	if err := x.ExpireDeltas(graph.Groups); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := x.try(); !backup.HasCode(err, backup.CodeCursorExpired) {
+		t.Fatal(err)
+	}
+	x.config.Groups, x.config.Licensed, x.config.Guests, x.cursor = nil, true, true, nil
 	x.config.Attributes = map[string][]string{"extensionAttribute3": {"yes"}, "jobTitle": {"boss"}}
 	x.edit(member(200), func(a *graph.Account) {
 		a.JobTitle, a.ExtensionAttributes = "boss", map[string]string{"extensionAttribute3": "yes"}
