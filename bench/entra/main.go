@@ -1,6 +1,7 @@
 // Command entra measures an import of people from Entra ID: users/delta of a sandbox of 100,000, which runs in a process of its own, into a real
 // SQLite store, by the steps of the import's activities. Clean and with every tenth answer a 429, the first time and again when nothing changed,
-// against a plain client in the same run that follows the same pages and throws them away.
+// against a plain client in the same run that follows the same pages and throws them away. And with a group of half of them, inside of another
+// group that people are limited to: when nothing changed, and when some left the group and others joined it.
 package main
 
 import (
@@ -34,7 +35,8 @@ type result struct {
 	IdleMB float64 `json:"idleMB"`
 	ReadMB float64 `json:"readPeakMB"`
 	PeakMB float64 `json:"peakMB"`
-	// Calls were answered by users/delta, Throttled of them with 429; Least is how many pages there are.
+	// Calls were answered, Throttled of them with 429; Least is how many cannot be done without: the pages and, with a group, those of its feed
+	// and the batches for those who moved.
 	Calls     int64 `json:"calls"`
 	Throttled int64 `json:"throttled"`
 	Least     int64 `json:"leastCalls"`
@@ -54,10 +56,11 @@ func main() {
 	people := flag.Int("people", 100_000, "how many people the directory has")
 	serving := flag.Bool("serve", false, "be the sandbox: for the bench itself")
 	every := flag.Int("throttle", 0, "as the sandbox, answer every so many requests with 429")
+	grouped := flag.Int("grouped", 0, "as the sandbox, how many are in the group")
 	flag.Parse()
 	var err error
 	if *serving {
-		err = serve(*people, *every)
+		err = serve(*people, *every, *grouped)
 	} else {
 		err = run(*asJSON, *people)
 	}
@@ -82,6 +85,11 @@ func run(asJSON bool, people int) error {
 		}
 		r.Results = append(r.Results, results...)
 	}
+	results, err := measureGroup(ctx, people)
+	if err != nil {
+		return err
+	}
+	r.Results = append(r.Results, results...)
 	r.After = load()
 	if asJSON {
 		return json.NewEncoder(os.Stdout).Encode(r)

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,15 +32,19 @@ type served struct {
 	TenantID, LoginURL, GraphURL string
 	CA                           []byte
 	Users                        int
+	Group                        string // holds the group of so many
 }
 
-// counted is what it says when it is asked, since it was asked last.
-type counted struct{ Calls int64 }
+// counted is what it says when it is asked, since it was asked last: requests of users/delta, all but those for a token, and those that came inside
+// of others.
+type counted struct{ Pages, All, Inner int64 }
 
-// serve is the sandbox's process: it says where it is, then answers each line of its input with its counters, and ends with its input.
-func serve(people, every int) error {
+// serve is the sandbox's process: it says where it is, then answers each line of its input with its counters, and ends with its input. A line
+// that is a number lets so many leave the group, and so many others join it. grouped is how many are in it at the beginning.
+func serve(people, every, grouped int) error {
 	company := sandbox.People(1, 25, "acme.example")
-	s, err := graph.Start(context.Background(), graph.Options{Seed: 1, People: company, Crowd: people - 24, ClientID: clientID, ClientSecret: clientSecret})
+	s, err := graph.Start(context.Background(), graph.Options{Seed: 1, People: company, Crowd: people - 24, ClientID: clientID, ClientSecret: clientSecret,
+		Roles: []string{"User.Read.All", "GroupMember.Read.All"}})
 	if err != nil {
 		return err
 	}
@@ -49,18 +54,71 @@ func serve(people, every int) error {
 			return err
 		}
 	}
+	g := &crowd{Server: s}
+	if err := g.begin(grouped); err != nil {
+		return err
+	}
 	say := json.NewEncoder(os.Stdout)
-	if err := say.Encode(served{s.TenantID(), s.LoginURL(), s.GraphURL(), s.CA().PEM(), s.Users()}); err != nil {
+	if err := say.Encode(served{s.TenantID(), s.LoginURL(), s.GraphURL(), s.CA().PEM(), s.Users(), g.outer}); err != nil {
 		return err
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		byCall, _ := s.Calls()
+		if n, err := strconv.Atoi(in.Text()); err == nil {
+			if err := g.move(n); err != nil {
+				return err
+			}
+		}
+		byCall, all := s.Calls()
 		s.ResetCalls()
-		if err := say.Encode(counted{byCall[graph.CallUserDelta]}); err != nil {
+		if err := say.Encode(counted{byCall[graph.CallUserDelta], all - byCall[graph.CallToken], byCall[graph.CallCheckGroups] + byCall[graph.CallUser]}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// crowd is a group of some of the sandbox's crowd, inside of another group.
+type crowd struct {
+	*graph.Server
+	outer, inner string
+	first, next  int // the numbers of those in it
+}
+
+func (g *crowd) begin(n int) (err error) {
+	if g.outer, err = g.Apply(graph.Change{Op: graph.OpAddGroup, Name: "outer"}); err != nil {
+		return err
+	}
+	if g.inner, err = g.Apply(graph.Change{Op: graph.OpAddGroup, Name: "inner"}); err != nil {
+		return err
+	}
+	if _, err = g.Apply(graph.Change{Op: graph.OpJoinGroup, Item: g.inner, Into: g.outer}); err != nil {
+		return err
+	}
+	g.first, g.next = firstOfCrowd, firstOfCrowd
+	return g.join(n)
+}
+
+// firstOfCrowd is a number behind those of the people with mailboxes.
+const firstOfCrowd = 100
+
+func (g *crowd) join(n int) error {
+	for range n {
+		if _, err := g.Apply(graph.Change{Op: graph.OpJoinGroup, User: fmt.Sprintf("crowd%d@acme.example", g.next), Into: g.inner}); err != nil {
+			return err
+		}
+		g.next++
+	}
+	return nil
+}
+
+func (g *crowd) move(n int) error {
+	for range n {
+		if _, err := g.Apply(graph.Change{Op: graph.OpLeaveGroup, User: fmt.Sprintf("crowd%d@acme.example", g.first), Into: g.inner}); err != nil {
+			return err
+		}
+		g.first++
+	}
+	return g.join(n)
 }
 
 // peer is the sandbox's process seen from outside.
@@ -71,8 +129,8 @@ type peer struct {
 	out *json.Decoder
 }
 
-func startPeer(ctx context.Context, people, every int) (*peer, error) {
-	cmd := exec.CommandContext(ctx, os.Args[0], "-serve", "-people", fmt.Sprint(people), "-throttle", fmt.Sprint(every))
+func startPeer(ctx context.Context, people, every, grouped int) (*peer, error) {
+	cmd := exec.CommandContext(ctx, os.Args[0], "-serve", "-people", fmt.Sprint(people), "-throttle", fmt.Sprint(every), "-grouped", fmt.Sprint(grouped))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -98,19 +156,17 @@ func (p *peer) close() {
 	p.cmd.Wait()
 }
 
-// calls is how many requests of users/delta came since it was asked last.
-func (p *peer) calls() (int64, error) {
-	if _, err := io.WriteString(p.in, "\n"); err != nil {
-		return 0, err
+// ask lets so many leave the group, and so many others join it, and gives how many requests came since it was asked last.
+func (p *peer) ask(moved int) (c counted, err error) {
+	if _, err := fmt.Fprintln(p.in, moved); err != nil {
+		return c, err
 	}
-	var c counted
-	err := p.out.Decode(&c)
-	return c.Calls, err
+	return c, p.out.Decode(&c)
 }
 
 // plainSeconds is how long a plain client takes to follow all pages, which it throws away.
 func plainSeconds(ctx context.Context, people int) (float64, error) {
-	p, err := startPeer(ctx, people, 0)
+	p, err := startPeer(ctx, people, 0, 0)
 	if err != nil {
 		return 0, err
 	}

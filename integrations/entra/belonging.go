@@ -17,7 +17,7 @@ const (
 	// groupsPerCheck is how many groups one checkMemberGroups looks at. See https://learn.microsoft.com/graph/api/user-checkmembergroups.
 	groupsPerCheck = 20
 	// concernedPerPage is how many people the changes of groups put on one page.
-	concernedPerPage = 200
+	concernedPerPage = 1000
 )
 
 // concern is what the feed said of somebody in this read: the groups that were joined and left, directly.
