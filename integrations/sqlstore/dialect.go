@@ -14,6 +14,8 @@ type dialect interface {
 	hold(ctx context.Context, tx *sql.Tx, tenant string) error
 	// insert is Store.insertRows.
 	insert(ctx context.Context, tx *sql.Tx, table, columns string, rows [][]any, then string) error
+	// load is Store.loadRows.
+	load(ctx context.Context, on *sql.Conn, tx *sql.Tx, table, columns string, rows [][]any, then string) error
 	// know lets the database count its rows anew before it plans statements over all of them.
 	know(ctx context.Context, tx *sql.Tx, tables ...string) error
 	// collides tells that a transaction failed because of another one, or never began, left nothing, and may be run again at once.
@@ -33,6 +35,14 @@ func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, table, columns strin
 		return nil
 	}
 	return s.dialect.insert(ctx, tx, table, columns, rows, then)
+}
+
+// loadRows is insertRows for many rows, most of which are not there yet. on is the connection of tx.
+func (s *Store) loadRows(ctx context.Context, on *sql.Conn, tx *sql.Tx, table, columns string, rows [][]any, then string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return s.dialect.load(ctx, on, tx, table, columns, rows, then)
 }
 
 // know is for whoever has just written many rows and now joins them: PostgreSQL may not have looked at the tables since they were empty.

@@ -111,6 +111,32 @@ func (postgres) insert(ctx context.Context, tx *sql.Tx, table, columns string, r
 	return err
 }
 
+// rowsToCopy is from how many rows on COPY takes less than it costs to begin it.
+const rowsToCopy = 100
+
+// load copies the rows in (https://www.postgresql.org/docs/15/sql-copy.html), at half the cost of an INSERT. COPY knows no conflicts: when
+// there is one, it is as if nothing had been copied, and the rows are inserted.
+func (d postgres) load(ctx context.Context, on *sql.Conn, tx *sql.Tx, table, columns string, rows [][]any, then string) error {
+	if len(rows) < rowsToCopy {
+		return d.insert(ctx, tx, table, columns, rows, then)
+	}
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT load`); err != nil {
+		return err
+	}
+	err := on.Raw(func(driver any) error {
+		_, err := driver.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{table}, strings.Split(columns, ", "), pgx.CopyFromRows(rows))
+		return err
+	})
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code == "23505" { // unique_violation
+		if _, err := tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT load`); err != nil {
+			return err
+		}
+		return d.insert(ctx, tx, table, columns, rows, then)
+	}
+	return err
+}
+
 // column is a column of rows as an array, and the type of its elements in PostgreSQL.
 func column(rows [][]any, c int) (array any, kind string, err error) {
 	if text := texts(rows, c); text != nil {

@@ -29,18 +29,28 @@ const (
 
 // changeTenant runs fn in one transaction, while nobody else changes the tenant by changeTenant (see the package's comment). It may run fn again.
 func (s *Store) changeTenant(ctx context.Context, tenant, what string, fn func(tx *sql.Tx) error) error {
-	return s.transact(ctx, what, func(tx *sql.Tx) error { return s.dialect.hold(ctx, tx, tenant) }, fn)
+	return s.loadTenant(ctx, tenant, what, func(_ *sql.Conn, tx *sql.Tx) error { return fn(tx) })
+}
+
+// loadTenant is changeTenant for who loads many rows, for which loadRows needs the connection that tx is on.
+func (s *Store) loadTenant(ctx context.Context, tenant, what string, fn func(on *sql.Conn, tx *sql.Tx) error) error {
+	return s.transact(ctx, what, func(on *sql.Conn, tx *sql.Tx) error {
+		if err := s.dialect.hold(ctx, tx, tenant); err != nil {
+			return err
+		}
+		return fn(on, tx)
+	})
 }
 
 // changeRows runs fn in one transaction that keeps to itself what its statements lock, and no more. It may run fn again.
 func (s *Store) changeRows(ctx context.Context, what string, fn func(tx *sql.Tx) error) error {
-	return s.transact(ctx, what, fn)
+	return s.transact(ctx, what, func(_ *sql.Conn, tx *sql.Tx) error { return fn(tx) })
 }
 
-// transact runs the steps in one transaction, and again when it collided with another.
-func (s *Store) transact(ctx context.Context, what string, steps ...func(tx *sql.Tx) error) error {
+// transact runs fn in one transaction, and again when it collided with another.
+func (s *Store) transact(ctx context.Context, what string, fn func(on *sql.Conn, tx *sql.Tx) error) error {
 	for again := 0; ; again++ {
-		err := s.transactOnce(ctx, steps)
+		err := s.transactOnce(ctx, fn)
 		if again == collisions || !s.dialect.collides(err) {
 			return classify(ctx, what, err)
 		}
@@ -52,16 +62,19 @@ func (s *Store) transact(ctx context.Context, what string, steps ...func(tx *sql
 	}
 }
 
-func (s *Store) transactOnce(ctx context.Context, steps []func(tx *sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
+func (s *Store) transactOnce(ctx context.Context, fn func(on *sql.Conn, tx *sql.Tx) error) error {
+	on, err := s.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer on.Close() // gives it back
+	tx, err := on.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // does nothing after a commit
-	for _, step := range steps {
-		if err := step(tx); err != nil {
-			return err
-		}
+	if err := fn(on, tx); err != nil {
+		return err
 	}
 	return tx.Commit()
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -177,7 +178,7 @@ func (s *SCIM) run(ctx context.Context, tx *sql.Tx, w *scimWrite) (err error) {
 			err = &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "a change could not be made", Cause: fmt.Errorf("panic: %v", p)}
 		}
 	}()
-	d, err := lockDirectory(ctx, tx, w.scope)
+	d, err := s.lockDirectory(ctx, tx, w.scope)
 	if err != nil {
 		return err
 	}
@@ -189,6 +190,7 @@ var errUnchanged = errors.New("sqlstore: nothing to change")
 
 // scimDirectory is a directory that is locked for a change.
 type scimDirectory struct {
+	store    *Store
 	tx       *sql.Tx
 	id       int64
 	sequence int64
@@ -196,8 +198,8 @@ type scimDirectory struct {
 }
 
 // lockDirectory makes the directory at its first change.
-func lockDirectory(ctx context.Context, tx *sql.Tx, scope backup.SCIMScope) (*scimDirectory, error) {
-	d := &scimDirectory{tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
+func (s *SCIM) lockDirectory(ctx context.Context, tx *sql.Tx, scope backup.SCIMScope) (*scimDirectory, error) {
+	d := &scimDirectory{store: s.store, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
 	const lock = `UPDATE scim_directory SET sequence = sequence WHERE tenant = $1 AND directory = $2 RETURNING id, sequence`
 	err := tx.QueryRowContext(ctx, lock, scope.Tenant, scope.Directory).Scan(&d.id, &d.sequence)
 	if !errors.Is(err, sql.ErrNoRows) {
@@ -229,7 +231,18 @@ func (d *scimDirectory) advance(ctx context.Context, n, users, groups int64) (fi
 	d.sequence += n
 	_, err = d.tx.ExecContext(ctx, `UPDATE scim_directory SET sequence = $2, user_count = user_count + $3, group_count = group_count + $4 WHERE id = $1`,
 		d.id, d.sequence, users, groups)
-	return first, err
+	if err != nil || !doubled(first-1, d.sequence) {
+		return first, err
+	}
+	return first, d.store.know(ctx, d.tx, "scim_user", "scim_group", "scim_member", "scim_value")
+}
+
+// doubled tells that a directory has grown to twice of what it was when its rows were counted last. A first push is many thousand requests in
+// a few minutes; PostgreSQL by itself counts later than that, and as long as it takes the tables for empty it compares everybody who is in a
+// group with everybody else.
+func doubled(before, after int64) bool {
+	const few = 256 // of these every plan is quick
+	return after >= few && bits.Len64(uint64(before)) != bits.Len64(uint64(after)) // sequences are never negative
 }
 
 // scope is the number of a directory, for reading; 0 when nothing was ever pushed to it.

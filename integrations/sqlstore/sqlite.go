@@ -115,6 +115,11 @@ func (sqlite) insert(ctx context.Context, tx *sql.Tx, table, columns string, row
 	return err
 }
 
+// load has no better way.
+func (d sqlite) load(ctx context.Context, _ *sql.Conn, tx *sql.Tx, table, columns string, rows [][]any, then string) error {
+	return d.insert(ctx, tx, table, columns, rows, then)
+}
+
 // repeat carries a statement out for each chunk of rows.
 func repeat(ctx context.Context, tx *sql.Tx, statement string, chunks iter.Seq[[][]any]) (err error) {
 	prepared, err := tx.PrepareContext(ctx, statement)

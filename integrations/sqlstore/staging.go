@@ -45,12 +45,12 @@ func assignments(columns string) string {
 // with one id the last wins. An entry that says what is known of it costs a narrow row. CodeNotFound when another pass began since.
 func (s *Store) StagePage(ctx context.Context, p backup.Pass, page backup.EntryPage) error {
 	entries := prepare(p, page.Entries)
-	return s.changeTenant(ctx, p.Tenant, "stage a page of an import", func(tx *sql.Tx) error {
+	return s.loadTenant(ctx, p.Tenant, "stage a page of an import", func(on *sql.Conn, tx *sql.Tx) error {
 		row, err := lockOpenPass(ctx, tx, p)
 		if err != nil {
 			return err
 		}
-		if err := s.stageEntries(ctx, tx, p, row.known, entries); err != nil {
+		if err := s.stageEntries(ctx, on, tx, p, row.known, entries); err != nil {
 			return err
 		}
 		if err := s.stagePresent(ctx, tx, p, row.known, page.Present); err != nil {
@@ -91,7 +91,7 @@ func lookUp(ctx context.Context, tx *sql.Tx, p backup.Pass, ids []string) (map[s
 }
 
 // stageEntries stages whole entries; narrow is a row for each that says what is known.
-func (s *Store) stageEntries(ctx context.Context, tx *sql.Tx, p backup.Pass, anyKnown bool, entries []staged) error {
+func (s *Store) stageEntries(ctx context.Context, on *sql.Conn, tx *sql.Tx, p backup.Pass, anyKnown bool, entries []staged) error {
 	var wide, narrow, aliases [][]any
 	var found map[string]known
 	if anyKnown {
@@ -118,7 +118,7 @@ func (s *Store) stageEntries(ctx context.Context, tx *sql.Tx, p backup.Pass, any
 			aliases = append(aliases, []any{p.Tenant, string(p.Directory), e.id, a, e.hash})
 		}
 	}
-	err := s.insertRows(ctx, tx, "staged_entry", stagedColumns, wide, `ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET `+overwritten)
+	err := s.loadRows(ctx, on, tx, "staged_entry", stagedColumns, wide, `ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET `+overwritten)
 	if err != nil {
 		return err
 	}
