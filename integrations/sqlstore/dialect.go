@@ -16,6 +16,8 @@ type dialect interface {
 	insert(ctx context.Context, tx *sql.Tx, table, columns string, rows [][]any, then string) error
 	// load is Store.loadRows.
 	load(ctx context.Context, on *sql.Conn, tx *sql.Tx, table, columns string, rows [][]any, then string) error
+	// texts is a table of one column of texts, made of the parameter $3, and what that parameter is then.
+	texts(all []string) (table string, parameter any)
 	// know lets the database count its rows anew before it plans statements over all of them.
 	know(ctx context.Context, tx *sql.Tx, tables ...string) error
 	// collides tells that a transaction failed because of another one, or never began, left nothing, and may be run again at once.

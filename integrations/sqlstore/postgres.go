@@ -111,6 +111,8 @@ func (postgres) insert(ctx context.Context, tx *sql.Tx, table, columns string, r
 	return err
 }
 
+func (postgres) texts(all []string) (string, any) { return `unnest($3::text[]) AS one`, all }
+
 // rowsToCopy is from how many rows on COPY takes less than it costs to begin it.
 const rowsToCopy = 100
 

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"iter"
@@ -118,6 +119,14 @@ func (sqlite) insert(ctx context.Context, tx *sql.Tx, table, columns string, row
 // load has no better way.
 func (d sqlite) load(ctx context.Context, _ *sql.Conn, tx *sql.Tx, table, columns string, rows [][]any, then string) error {
 	return d.insert(ctx, tx, table, columns, rows, then)
+}
+
+func (sqlite) texts(all []string) (string, any) {
+	b, err := json.Marshal(all)
+	if err != nil {
+		panic(err) // texts can always be written
+	}
+	return `(SELECT value FROM json_each($3))`, string(b)
 }
 
 // repeat carries a statement out for each chunk of rows.

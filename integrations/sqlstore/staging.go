@@ -18,9 +18,6 @@ const (
 	stagedGone    = "gone"
 )
 
-// lookupAtOnce is how many entries are looked up by one statement.
-const lookupAtOnce = 200
-
 const (
 	// statedColumns are what a directory says of an entry, in staged_entry and directory_entry alike, as scanStated reads them.
 	statedColumns = `disabled, own, dn, mail, upn, display_name, employee_id, department, entry_kind, more, profile`
@@ -72,22 +69,23 @@ type known struct {
 }
 
 // lookUp finds what is known of entries by id; those that are not known are not in the answer.
-func lookUp(ctx context.Context, tx *sql.Tx, p backup.Pass, ids []string) (map[string]known, error) {
+func (s *Store) lookUp(ctx context.Context, tx *sql.Tx, p backup.Pass, ids []string) (map[string]known, error) {
 	found := make(map[string]known, len(ids))
-	for chunk := range slices.Chunk(ids, lookupAtOnce) {
-		parameters, args := numbered(chunk, p.Tenant, p.Directory)
-		all, err := list(ctx, tx, func(r row) (k known, err error) {
-			err = r.Scan(&k.id, &k.hash, &k.problem, &k.disabled, &k.present)
-			return k, err
-		}, `SELECT entry_id, hash, problem, disabled, present FROM directory_entry WHERE tenant = $1 AND directory = $2 AND entry_id IN (`+parameters+`)`, args...)
-		if err != nil {
+	of, list := s.dialect.texts(ids)
+	rows, err := tx.QueryContext(ctx, `SELECT entry_id, hash, problem, disabled, present FROM directory_entry
+		WHERE tenant = $1 AND directory = $2 AND entry_id IN (SELECT * FROM `+of+`)`, p.Tenant, p.Directory, list)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k known
+		if err := rows.Scan(&k.id, &k.hash, &k.problem, &k.disabled, &k.present); err != nil {
 			return nil, err
 		}
-		for _, k := range all {
-			found[k.id] = k
-		}
+		found[k.id] = k
 	}
-	return found, nil
+	return found, rows.Err()
 }
 
 // stageEntries stages whole entries; narrow is a row for each that says what is known.
@@ -100,7 +98,7 @@ func (s *Store) stageEntries(ctx context.Context, on *sql.Conn, tx *sql.Tx, p ba
 			ids[i] = e.id
 		}
 		var err error
-		if found, err = lookUp(ctx, tx, p, ids); err != nil {
+		if found, err = s.lookUp(ctx, tx, p, ids); err != nil {
 			return err
 		}
 	}
@@ -122,7 +120,7 @@ func (s *Store) stageEntries(ctx context.Context, on *sql.Conn, tx *sql.Tx, p ba
 	if err != nil {
 		return err
 	}
-	err = s.insertRows(ctx, tx, "staged_entry", narrowColumns, narrow, `ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET `+assignments("kind, disabled, own"))
+	err = s.loadRows(ctx, on, tx, "staged_entry", narrowColumns, narrow, `ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET `+assignments("kind, disabled, own"))
 	if err != nil {
 		return err
 	}
@@ -144,7 +142,7 @@ func (s *Store) stagePresent(ctx context.Context, tx *sql.Tx, p backup.Pass, any
 	if !anyKnown || len(ids) == 0 {
 		return nil
 	}
-	found, err := lookUp(ctx, tx, p, distinct(ids))
+	found, err := s.lookUp(ctx, tx, p, distinct(ids))
 	if err != nil {
 		return err
 	}
