@@ -20,35 +20,23 @@ const (
 	concernedPerPage = 1000
 )
 
-// concern is what the feed said of somebody in this read: the groups that were joined and left, directly.
-type concern struct{ joined, left []string }
-
-// belong gives the named groups that each of the people is in, as they are written, sorted. A full read has listed them all. A read of changes asks
-// Graph for those few whom it is about, until that has cost as much as the list, which it then takes.
-func (r *reading) belong(ctx context.Context, ids []string) (in map[string][]string, err error) {
-	in = make(map[string][]string, len(ids))
+// belong gives the named groups that each of the people is in, as they are written, sorted: what the feed and what Graph says.
+func (r *reading) belong(ctx context.Context, ids []string) (map[string][]string, error) {
+	in := make(map[string][]string, len(ids))
 	if len(r.wanted.Groups) == 0 || len(ids) == 0 {
 		return in, nil
 	}
-	var ask []string
+	var open []string
 	for _, id := range ids {
-		if in[id] = r.joined(id); len(in[id]) < len(r.wanted.Groups) && r.members.ids == nil {
-			ask = append(ask, id)
+		if in[id] = r.joined(id); len(in[id]) < len(r.wanted.Groups) {
+			open = append(open, id)
 		}
 	}
-	r.asked += int64(len(ask) * ((len(r.wanted.Groups) + groupsPerCheck - 1) / groupsPerCheck))
-	if len(ask) > 0 && calls(r.asked) > max(1, r.at.Groups.Listing) {
-		if r.members, err = r.readMembers(ctx, r.wanted.Groups); err != nil {
-			return nil, err
-		}
+	said, err := r.say(ctx, open)
+	if err != nil {
+		return nil, err
 	}
-	said := r.members.of
-	if r.members.ids == nil {
-		if said, err = r.check(ctx, ask); err != nil {
-			return nil, err
-		}
-	}
-	for _, id := range ids {
+	for _, id := range open {
 		groups := said(id)
 		r.doubt(id, groups)
 		in[id] = append(in[id], groups...)
@@ -56,6 +44,19 @@ func (r *reading) belong(ctx context.Context, ids []string) (in map[string][]str
 		in[id] = slices.Compact(in[id])
 	}
 	return in, nil
+}
+
+// say finds out the groups of people. A full read has listed them all. A read of changes asks Graph for those few whom it is about, until that would
+// have cost as much as the list, which it then takes.
+func (r *reading) say(ctx context.Context, ids []string) (said func(id string) []string, err error) {
+	r.asked += int64(len(ids) * ((len(r.wanted.Groups) + groupsPerCheck - 1) / groupsPerCheck))
+	if r.members.ids == nil && calls(r.asked) <= max(1, r.at.Groups.Listing) {
+		return r.check(ctx, ids)
+	}
+	if r.members.ids == nil {
+		r.members, err = r.readMembers(ctx, r.wanted.Groups)
+	}
+	return r.members.of, err
 }
 
 // joined are the named groups that somebody is in by what the feed said in this read. It needs no other's word, which may be older.

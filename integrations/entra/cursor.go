@@ -3,6 +3,8 @@ package entra
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/msgraph"
@@ -20,10 +22,9 @@ const (
 // position is where a read stands: between two imports, behind the last round, or inside of one, behind a page.
 type position struct {
 	Version int `json:"v"`
-	// Of is the digest of how it was read, and Members, inside of a full read, that of who was in the groups.
-	Of      string `json:"of"`
-	Members string `json:"members,omitempty"`
-	// Groups is where the feeds of groups go on; inside of a round of changes, where they went on when it began.
+	// Of is the digest of how it was read.
+	Of string `json:"of"`
+	// Groups is where the feeds of groups go on; inside of a round, where they went on when it began.
 	Groups following `json:"groups"`
 	// Made is when the round began that Link continues.
 	Made time.Time `json:"made"`
@@ -66,4 +67,23 @@ func (p position) encode() json.RawMessage {
 		panic(err) // plain data
 	}
 	return b
+}
+
+// note tells a person what is not in the counts.
+func (p position) note() string {
+	var parts []string
+	say := func(n int, format string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, n))
+		}
+	}
+	if p.Note != "" {
+		parts = append(parts, p.Note)
+	}
+	say(p.Sums.SoftDeleted, "%d deleted, can be restored in Entra for 30 days")
+	say(p.Sums.Deleted, "%d deleted for good")
+	say(p.Sums.Fetched, "%d changes came without their properties and were fetched")
+	say(p.Sums.Moved, "the groups of %d people were looked at, as members came or went")
+	say(p.Sums.Closed, "%d mailboxes are closed to the app, so their kind is not known")
+	return strings.Join(parts, "; ")
 }

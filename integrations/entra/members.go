@@ -3,7 +3,6 @@ package entra
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -46,19 +45,6 @@ func sorted(ids []userID) []userID {
 type members struct {
 	groups []string
 	ids    [][]userID // per group, sorted
-	digest string
-}
-
-// sum makes the digest.
-func (m *members) sum() {
-	sum := sha256.New()
-	for i, g := range m.groups {
-		sum.Write([]byte(strings.ToLower(g)))
-		for _, id := range m.ids[i] {
-			sum.Write(id[:])
-		}
-	}
-	m.digest = hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // readMembers lists the groups as they are now, beside their feeds: where those cannot be followed, or asking for people one by one costs more.
@@ -74,7 +60,6 @@ func (r *reading) readMembers(ctx context.Context, groups []string) (members, er
 		}
 		m.ids = append(m.ids, ids)
 	}
-	m.sum()
 	return m, nil
 }
 

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -196,7 +194,6 @@ func (s *survey) members(named []string) members {
 		}
 		m.ids = append(m.ids, sorted(ids))
 	}
-	m.sum()
 	return m
 }
 
@@ -209,119 +206,6 @@ func (s *survey) gone(groups []string) string {
 	}
 	return ""
 }
-
-// list hears everything of the groups from the start, for a read of everybody.
-func (r *reading) list(ctx context.Context) error {
-	if len(r.wanted.Groups) == 0 {
-		return nil
-	}
-	s, before := newSurvey(r.client, nest{}), r.client.Calls()
-	err := s.open(ctx, lower(r.wanted.Groups))
-	if errors.Is(err, errTooManyGroups) {
-		r.unfollowed = true
-		r.members, err = r.readMembers(ctx, r.wanted.Groups)
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	if g := s.gone(r.wanted.Groups); g != "" {
-		return noGroup(g, nil)
-	}
-	s.settle()
-	r.members = s.members(r.wanted.Groups)
-	r.next = following{Links: s.links, Nest: s.nest, Listing: r.client.Calls() - before}
-	return nil
-}
-
-// follow hears what changed in the groups, and finds out whom it concerns. why tells that this cannot be told, or is dearer than to list everybody.
-func (r *reading) follow(ctx context.Context) (why string, err error) {
-	was := r.at.Groups
-	s := newSurvey(r.client, was.Nest.clone())
-	for _, short := range was.Links {
-		link, err := r.client.Restore(short)
-		if err != nil {
-			return "", msgraph.CursorExpired("the last import's cursor leads elsewhere", err)
-		}
-		if err := s.round(ctx, link); err != nil {
-			return "", err
-		}
-	}
-	if g := s.gone(r.wanted.Groups); g != "" {
-		return "", noGroup(g, nil)
-	}
-	if s.gone(slices.Sorted(maps.Keys(was.Nest))) != "" {
-		return "a group inside of one of the groups was deleted since", nil
-	}
-	err = s.open(ctx, s.found())
-	if errors.Is(err, errTooManyGroups) {
-		return err.Error(), nil
-	}
-	if err != nil {
-		return "", err
-	}
-	s.settle()
-	r.next = following{Links: s.links, Nest: s.nest, Listing: was.Listing, Price: was.Price}
-	r.above = s.nest.above(r.wanted.Groups)
-	return r.concern(ctx, s)
-}
-
-// concern gathers the people whom the changes of groups concern: those who came or went, all who are in a group that came or went, and those who
-// are asked for again.
-func (r *reading) concern(ctx context.Context, s *survey) (why string, err error) {
-	r.concerned = map[userID]*concern{}
-	for g, moves := range s.moves {
-		for _, m := range moves {
-			c := r.concernOf(m.id)
-			if m.in {
-				c.joined = append(c.joined, g)
-			} else {
-				c.left = append(c.left, g)
-			}
-		}
-	}
-	for _, e := range sortedEdges(s.edges) {
-		if _, known := r.at.Groups.Nest[e.inner]; !known || s.edges[e] == r.at.Groups.Nest.has(e) {
-			continue // of a group that was not followed before, the moves were heard from their start
-		}
-		ids, err := r.listMembers(ctx, e.inner)
-		if notThere(err) {
-			return "a group inside of one of the groups was deleted since", nil
-		}
-		if err != nil {
-			return "", err
-		}
-		for _, id := range ids {
-			if c := r.concernOf(id); s.edges[e] {
-				c.joined = append(c.joined, e.inner)
-			} else {
-				c.left = append(c.left, e.outer)
-			}
-		}
-	}
-	for _, text := range r.at.Groups.Again {
-		if id, ok := parseUserID(text); ok {
-			r.concernOf(id)
-		}
-	}
-	if n := int64(len(r.concerned)); n > 0 && calls(2*n) > max(2, r.at.Groups.Price) {
-		return fmt.Sprintf("%d people joined or left the groups, and it takes less to list everybody", n), nil
-	}
-	r.at.Sums.Moved = len(r.concerned)
-	return "", nil
-}
-
-func (r *reading) concernOf(id userID) *concern {
-	c := r.concerned[id]
-	if c == nil {
-		c = &concern{}
-		r.concerned[id] = c
-	}
-	return c
-}
-
-// calls is how many batches so many requests are.
-func calls(requests int64) int64 { return (requests + batchSize - 1) / batchSize }
 
 func lower(ids []string) []string {
 	var all []string
