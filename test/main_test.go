@@ -20,7 +20,16 @@ import (
 // bin holds the built programs.
 var bin string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if job := os.Getenv(importJob); job != "" {
+		if err := importInChild(context.Background(), job); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	var err error
