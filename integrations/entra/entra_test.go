@@ -332,6 +332,33 @@ func TestAnswersThatAreOlderThanTheFeed(t *testing.T) {
 	read("and no more", in, nil, id(2))
 }
 
+// The next import follows the feeds from where a read that was broken heard them, not from where it listed the members once more, later.
+func TestBrokenReadForgetsNoMove(t *testing.T) {
+	x := newScripted(t, user(1, "")+","+user(2, ""), user(3, ""))
+	x.config.Groups = []string{id(77)}
+	x.members = `[{"id":"` + id(1) + `"},{"id":"` + id(3) + `"}]`
+	k, killed := known{}, errors.New("killed")
+	var from backup.ReadFrom
+	if _, err := x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), from, func(p backup.EntryPage) error {
+		from.Resume = p.Resume
+		k.take(p)
+		return killed
+	}); !errors.Is(err, killed) {
+		t.Fatal(err)
+	}
+	left := func(n int) string {
+		return fmt.Sprintf(`{"id":%q,"members@delta":[{"id":%q,"@removed":{"reason":"deleted"}}]}`, id(77), id(n))
+	}
+	x.moves, x.members = []string{left(1), left(3)}, `[{"id":"`+id(3)+`"}]`
+	end, err := x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), from, k.take)
+	if err != nil || len(k) != 1 || k[id(3)].ID == "" {
+		t.Fatal(k, err)
+	}
+	if _, err = x.open(backup.Tenant{ID: "acme"}).Read(t.Context(), backup.ReadFrom{Since: end.Cursor}, k.take); err != nil || len(k) != 0 {
+		t.Error(k, err)
+	}
+}
+
 // A group inside of another may be deleted without a word about that other.
 func TestDeletedInnerGroup(t *testing.T) {
 	x := newScripted(t, user(1, ""))

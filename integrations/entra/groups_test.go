@@ -117,6 +117,13 @@ func TestMembershipIsFollowed(t *testing.T) {
 		{"a group of thirty comes", func() { x.put(other, inner) }, x.ids(numbers(1500, 30)...), nil, unchanged + 1 + 2},
 		{"one of them goes", func() { x.leave(other, 1500) }, nil, x.ids(1500), unchanged + 1 + 1},
 		{"the group comes another way", func() { x.put(other, outer) }, x.ids(numbers(1501, 29)...), nil, unchanged + 1 + 1 + 2},
+		{"the group goes the first way", func() { x.change(graph.Change{Op: graph.OpLeaveGroup, Item: other, Into: inner}) }, x.ids(numbers(1501, 29)...), nil, unchanged + 1 + 1 + 4},
+		{"those in it are asked for again", func() {}, x.ids(numbers(1501, 29)...), nil, unchanged + 1 + 4},
+		{"and no more now", func() {}, nil, nil, unchanged + 1},
+		{"it goes and comes between", func() {
+			x.change(graph.Change{Op: graph.OpLeaveGroup, Item: other, Into: outer})
+			x.put(other, outer)
+		}, nil, nil, unchanged + 1},
 		{"and is a circle", func() { x.put(outer, other) }, nil, nil, 0},
 		{"an empty one comes", func() { x.put(empty, other) }, nil, nil, unchanged + 1},
 		{"which then has somebody", func() { x.join(empty, 2010) }, x.ids(2010), nil, unchanged + 1 + 1},
@@ -296,6 +303,40 @@ func TestMembersChangeWhileAReadIsBroken(t *testing.T) {
 		if _, told, _ := x.read(); !slices.Equal(idsOf(told), x.ids(2001)) {
 			t.Errorf("killed behind page %d, then one comes: %v", at, idsOf(told))
 		}
+	}
+}
+
+// More groups than can be followed are listed each time, and a broken read begins anew.
+func TestTooManyGroups(t *testing.T) {
+	x := newTenant(t, func(o *graph.Options) { o.Crowd = 1500 })
+	outer := x.group("outer")
+	x.config.Groups = []string{outer}
+	for n := range mostGroups - 1 {
+		x.put(x.group(fmt.Sprint("group ", n)), outer)
+	}
+	last := x.group("last")
+	x.join(outer, 100)
+	x.join(last, 101)
+	if x.read(); len(x.known) != 1 || x.cursor == nil {
+		t.Fatalf("%d known, a cursor of %d bytes", len(x.known), len(x.cursor))
+	}
+	if end, told, gone := x.read(); end.Mode != backup.ChangesRead || len(told)+len(gone) != 0 {
+		t.Errorf("nothing changed: %d told, %+v", len(told), plain(end))
+	}
+	x.put(last, outer)
+	for range 2 {
+		end, _, _ := x.read()
+		if end.Mode != backup.FullRead || end.Cursor != nil || !strings.Contains(end.Note, "too many") || len(x.known) != 2 {
+			t.Errorf("%d known, %+v", len(x.known), end)
+		}
+	}
+	if _, err := x.open().Read(t.Context(), backup.ReadFrom{}, func(p backup.EntryPage) error {
+		if p.Resume != nil {
+			t.Error("a page says that a read may go on behind it")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
 
