@@ -46,6 +46,8 @@ type openBatch struct {
 	requests []innerCall
 	answers  []inner
 	done     []bool
+	// refused: a request was, because of the token; renewed: there is another since.
+	refused, renewed bool
 }
 
 type innerRequest struct {
@@ -76,9 +78,9 @@ func (b *openBatch) try(ctx context.Context, c *msgraph.Client) error {
 	var ask struct {
 		Requests []innerRequest `json:"requests"`
 	}
-	for i, c := range b.requests {
+	for i, r := range b.requests {
 		if !b.done[i] {
-			ask.Requests = append(ask.Requests, c.request(strconv.Itoa(i)))
+			ask.Requests = append(ask.Requests, r.request(strconv.Itoa(i)))
 		}
 	}
 	body, err := json.Marshal(ask)
@@ -98,12 +100,23 @@ func (b *openBatch) try(ctx context.Context, c *msgraph.Client) error {
 		}
 	}
 	switch {
+	case b.refused && !b.renewed:
+		return b.renew(ctx, c, later)
 	case later != nil:
 		return later
 	case slices.Contains(b.done, false):
 		return msgraph.BadResponse("Microsoft Graph left requests of a batch unanswered", nil)
 	}
 	return nil
+}
+
+// renew gets another token after a request was refused although the batch was not: the token ended in between. Once, as for any other call.
+func (b *openBatch) renew(ctx context.Context, c *msgraph.Client, later *backup.Error) error {
+	if _, err := c.FreshRoles(ctx); err != nil {
+		return err
+	}
+	b.renewed = true
+	return later
 }
 
 // take keeps one answer, unless it only says to come back.
@@ -121,7 +134,11 @@ func (b *openBatch) take(a innerAnswer) *backup.Error {
 		header.Set(name, value)
 	}
 	r := msgraph.ReadInner(a.Status, header, a.Body)
-	if e := r.Classify("a request of a batch"); e.Retryable {
+	e := r.Classify("a request of a batch")
+	if a.Status == http.StatusUnauthorized && !b.renewed {
+		b.refused, e.Retryable = true, true
+	}
+	if e.Retryable {
 		return e
 	}
 	b.answers[i], b.done[i] = inner{refusal: r}, true

@@ -512,6 +512,15 @@ func TestFaultsChangeNothingOfGroups(t *testing.T) {
 		}
 		x.ClearFaults()
 	}
+	x.inject(graph.Fault{Kind: graph.FaultUnauthorized, On: graph.CallCheckGroups})
+	if _, told, gone, err := x.try(); !backup.HasCode(err, backup.CodeBadCredential) || len(told)+len(gone) != 0 {
+		t.Errorf("no token is good: %v", err)
+	}
+	x.ClearFaults()
+	x.inject(graph.Fault{Kind: graph.FaultUnauthorized, On: graph.CallCheckGroups, Next: 1})
+	if _, _, gone := x.read(); !slices.Equal(gone, x.ids(100)) {
+		t.Errorf("the token ended: %v", gone)
+	}
 	x.RemoveRole("GroupMember.Read.All")
 	if _, _, _, err := x.try(); !backup.HasCode(err, backup.CodeMissingRole) || !strings.Contains(err.Error(), "GroupMember.Read.All") {
 		t.Errorf("without the permission: %v", err)
