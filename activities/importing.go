@@ -27,7 +27,8 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	// The report begins before the directory is reached, so that there is one of an import that did not get so far.
 	pass := in.pass()
 	pass.Attempt = activity.GetInfo(ctx).Attempt
-	from, err := a.People.BeginPass(ctx, pass, backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview})
+	from, err := a.People.BeginPass(ctx, pass, backup.ImportStart{WorkflowID: activity.GetInfo(ctx).WorkflowExecution.ID, By: in.RequestedBy, Preview: in.Preview,
+		Rules: t.PeopleRules()})
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}

@@ -80,7 +80,7 @@ func measure(ctx context.Context, store *sqlstore.Store, dir *ldap.Directory, t 
 	took.Idle = resident("VmRSS:")
 	pass := backup.Pass{Tenant: t.ID, Directory: "ldap", ID: j.Pass}
 	began := time.Now()
-	from, err := store.BeginPass(ctx, pass, backup.ImportStart{})
+	from, err := store.BeginPass(ctx, pass, backup.ImportStart{Rules: t.PeopleRules()})
 	if err != nil {
 		return took, err
 	}

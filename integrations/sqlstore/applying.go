@@ -74,7 +74,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup
 	if err := forgetPlans(ctx, tx, p.Tenant); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE import_pass SET open = FALSE, applied = pass, cursor = next_cursor WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
+	_, err = tx.ExecContext(ctx, `UPDATE import_pass SET open = FALSE, applied = pass, cursor = next_cursor, ruled = rules WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
 	if err != nil {
 		return err
 	}

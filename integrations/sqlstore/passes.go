@@ -19,13 +19,13 @@ type importPass struct {
 	report, pages, resumed, behind, attempt          int64
 	open, known, complete                            bool
 	mode                                             backup.ReadMode
-	planned                                          string
+	planned, rules, ruled                            string
 }
 
-const passColumns = `pass, report, open, known, since, resume, pages, resumed, complete, mode, next_cursor, cursor, applied, behind, attempt, planned`
+const passColumns = `pass, report, open, known, since, resume, pages, resumed, complete, mode, next_cursor, cursor, applied, behind, attempt, planned, rules, ruled`
 
 func scanPass(r row) (p importPass, err error) {
-	err = r.Scan(&p.pass, &p.report, &p.open, &p.known, &p.since, &p.resume, &p.pages, &p.resumed, &p.complete, &p.mode, &p.nextCursor, &p.cursor, &p.applied, &p.behind, &p.attempt, &p.planned)
+	err = r.Scan(&p.pass, &p.report, &p.open, &p.known, &p.since, &p.resume, &p.pages, &p.resumed, &p.complete, &p.mode, &p.nextCursor, &p.cursor, &p.applied, &p.behind, &p.attempt, &p.planned, &p.rules, &p.ruled)
 	return p, err
 }
 
@@ -38,7 +38,7 @@ func lockPass(ctx context.Context, tx *sql.Tx, p backup.Pass) (importPass, error
 }
 
 // BeginPass opens the pass and its report, and tells where its read begins. The same pass again goes on behind the last page that was
-// staged, if that can be gone on from. Another pass that was open ends as replaced. CodeNotFound when this one has ended.
+// staged, if that can be gone on from. Everybody is listed when the rules have changed. Another pass that was open ends as replaced. CodeNotFound when this one has ended.
 func (s *Store) BeginPass(ctx context.Context, p backup.Pass, start backup.ImportStart) (from backup.ReadFrom, err error) {
 	err = s.changeTenant(ctx, p.Tenant, "begin an import", func(tx *sql.Tx) error {
 		row, err := scanPass(tx.QueryRowContext(ctx, `SELECT `+passColumns+` FROM import_pass WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory))
@@ -52,8 +52,10 @@ func (s *Store) BeginPass(ctx context.Context, p backup.Pass, start backup.Impor
 			from, err = resumePass(ctx, tx, p, row)
 			return err
 		}
-		from = backup.ReadFrom{Since: backup.DirectoryCursor(row.cursor)}
-		return openPass(ctx, tx, p, row, start)
+		if row.ruled == start.Rules {
+			from.Since = backup.DirectoryCursor(row.cursor)
+		}
+		return openPass(ctx, tx, p, row, start, from.Since)
 	})
 	return from, err
 }
@@ -67,7 +69,7 @@ func resumePass(ctx context.Context, tx *sql.Tx, p backup.Pass, row importPass) 
 }
 
 // openPass puts a new pass in the place of the one before, of which what is staged is forgotten.
-func openPass(ctx context.Context, tx *sql.Tx, p backup.Pass, before importPass, start backup.ImportStart) error {
+func openPass(ctx context.Context, tx *sql.Tx, p backup.Pass, before importPass, start backup.ImportStart, since backup.DirectoryCursor) error {
 	now := time.Now()
 	if before.open {
 		if err := endReport(ctx, tx, p.Tenant, before, backup.ImportEnd{Outcome: backup.ImportReplaced, Detail: "another import of the directory began"}, now); err != nil {
@@ -82,10 +84,10 @@ func openPass(ctx context.Context, tx *sql.Tx, p backup.Pass, before importPass,
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO import_pass (tenant, directory, `+passColumns+`)
-		VALUES ($1, $2, $3, $4, TRUE, EXISTS (SELECT 1 FROM directory_entry WHERE tenant = $1 AND directory = $2), '', '', 0, 0, FALSE, '', '', '', '', 0, $5, '')
+		VALUES ($1, $2, $3, $4, TRUE, EXISTS (SELECT 1 FROM directory_entry WHERE tenant = $1 AND directory = $2), $6, '', 0, 0, FALSE, '', '', '', '', 0, $5, '', $7, '')
 		ON CONFLICT (tenant, directory) DO UPDATE SET pass = excluded.pass, report = excluded.report, open = TRUE, known = excluded.known,
-			since = import_pass.cursor, resume = '', pages = 0, resumed = 0, complete = FALSE, mode = '', next_cursor = '', attempt = excluded.attempt, planned = ''`,
-		p.Tenant, p.Directory, p.ID, number, p.Attempt)
+			since = excluded.since, resume = '', pages = 0, resumed = 0, complete = FALSE, mode = '', next_cursor = '', attempt = excluded.attempt, planned = '', rules = excluded.rules`,
+		p.Tenant, p.Directory, p.ID, number, p.Attempt, string(since), start.Rules)
 	return err
 }
 

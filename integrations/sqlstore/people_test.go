@@ -67,11 +67,17 @@ func (i *importer) stage(pages ...[]backup.DirectoryEntry) {
 	}
 }
 
-func (i *importer) begin() {
+func (i *importer) begin() backup.ReadFrom {
 	i.Helper()
 	i.pass = passes.Add(1)
 	i.now = i.now.Add(time.Hour)
-	got[backup.ReadFrom](i)(i.store.BeginPass(i.Context(), i.current(), backup.ImportStart{}))
+	return i.again()
+}
+
+// again begins the current pass, or goes on with it.
+func (i *importer) again() backup.ReadFrom {
+	i.Helper()
+	return got[backup.ReadFrom](i)(i.store.BeginPass(i.Context(), i.current(), backup.ImportStart{Rules: i.tenant.PeopleRules()}))
 }
 
 func (i *importer) page(p backup.EntryPage) {

@@ -69,6 +69,9 @@ const (
 		OR EXISTS (SELECT 1 FROM account a WHERE a.tenant = s.tenant AND a.id = s.account_id))` + once
 	touchTwins = touchStaged + ` AND s.kind = 'new' AND s.own = '' AND s.mail_key IN (
 		SELECT s.mail_key FROM staged_entry s WHERE ` + isStaged + ` AND s.kind = 'new' AND s.own = '' GROUP BY s.mail_key HAVING COUNT(*) > 1)` + once
+	// touchShared looks again at whom other directories know, too: by changed rules another directory's word may count.
+	touchShared = touchKnown + ` FROM directory_entry e WHERE ` + isKnown + ` AND e.present AND e.account_id <> '' AND EXISTS (
+		SELECT 1 FROM directory_entry o WHERE o.tenant = e.tenant AND o.account_id = e.account_id AND o.account_id <> '' AND o.directory <> e.directory)` + once
 	touchClaims = touchStaged + ` AND s.kind = 'new' AND s.own = '' AND EXISTS (
 		SELECT 1 FROM directory_entry k WHERE k.tenant = s.tenant AND k.mail_key = s.mail_key AND k.directory = s.directory)` + once
 
@@ -209,7 +212,11 @@ func touch(ctx context.Context, tx *sql.Tx, p backup.Pass, row importPass) error
 			return err
 		}
 	}
-	if err := execAll(ctx, tx, args, touchUndecided, touchDecided, touchClaims); err != nil {
+	again := []string{touchUndecided, touchDecided, touchClaims}
+	if row.rules != row.ruled {
+		again = append(again, touchShared)
+	}
+	if err := execAll(ctx, tx, args, again...); err != nil {
 		return err
 	}
 	// Each round reaches the entries that share an address with those of the round before.

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"reflect"
@@ -48,7 +49,9 @@ func TestReadsThatGoWrongLeadWhereAPlainOneLeads(t *testing.T) {
 					was := w.standing(t, i.store)
 					d := i.difference()
 					i.applyCompared()
-					wantCounts(t, was, w.standing(t, i.store), dir, d.Counts)
+					now := w.standing(t, i.store)
+					wantCounts(t, was, now, dir, d.Counts)
+					w.wantPresent(t, now, dir)
 				}
 				if a, b := tables(t, plain.store), tables(t, rough.store); !reflect.DeepEqual(a, b) {
 					t.Fatalf("step %d: a plain read leads to\n%s\nand a rough one to\n%s", step, strings.Join(a, "\n"), strings.Join(b, "\n"))
@@ -178,6 +181,24 @@ func (w *world) standing(t *testing.T, s *Store) standing {
 // active tells whether the entry counts for an active account.
 func (s standing) active(name string) bool {
 	return s.backs[name] && s.accounts[s.entries[name].Account].State == backup.Active
+}
+
+// wantPresent: after an import exactly those are there whom the directory lists, saying what it says of them.
+func (w *world) wantPresent(t *testing.T, after standing, dir backup.DirectoryName) {
+	t.Helper()
+	there := map[string]string{}
+	for name, e := range after.entries {
+		if e.Directory == dir && e.Present {
+			there[name] = e.Entry.DisplayName + " " + e.Entry.Department
+		}
+	}
+	listed := map[string]string{}
+	for id, e := range w.dirs[dir] {
+		listed[string(dir)+"/"+id] = e.DisplayName + " " + e.Department
+	}
+	if !maps.Equal(there, listed) {
+		t.Fatalf("%s lists\n%v\nand known to be there are\n%v", dir, listed, there)
+	}
 }
 
 // wantCounts counts again what an import of the directory said that it does.

@@ -101,6 +101,8 @@ type ImportStart struct {
 	WorkflowID string
 	By         string
 	Preview    bool
+	// Rules is Tenant.PeopleRules. When they are not those of the import that was applied last, everybody is listed.
+	Rules string
 }
 
 // ImportEnd ends a report that was not applied.

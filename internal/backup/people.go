@@ -1,6 +1,9 @@
 package backup
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +52,26 @@ func (t Tenant) PrecedenceOf(f PersonField) []DirectoryName {
 		}
 	}
 	return order
+}
+
+// PeopleRules is a digest of what makes accounts and profiles of the same entries: rules, matching and precedence. A change feed does not
+// tell of those whom a changed rule fits.
+func (t Tenant) PeopleRules() string {
+	var directories []DirectoryName
+	for _, d := range t.Directories {
+		directories = append(directories, d.Name)
+	}
+	b, err := json.Marshal(struct {
+		Directories []DirectoryName
+		MatchBy     []PersonField
+		Precedence  map[PersonField][]DirectoryName
+		Profiles    []ProfileRule
+	}{directories, t.People.MatchBy, t.People.Precedence, t.Profiles})
+	if err != nil {
+		panic(err) // texts and numbers can always be written
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
 }
 
 // ProfileRule gives a profile to the people that it fits. Of several that fit the one of the lowest Priority counts, of equal ones the first.

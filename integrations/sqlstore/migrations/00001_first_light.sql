@@ -151,6 +151,8 @@ CREATE TABLE import_pass (
     applied     TEXT    NOT NULL, -- which one that was; empty: none was ever
     behind      BIGINT  NOT NULL, -- how many active accounts the directory stands behind
     attempt     BIGINT  NOT NULL, -- who may stage
+    rules       TEXT    NOT NULL, -- digest of those by which it becomes accounts
+    ruled       TEXT    NOT NULL, -- the rules of the pass that was applied last
     planned     TEXT    NOT NULL, -- JSON of what import_touched and its kin were worked out of; empty: of what is not so any more
     PRIMARY KEY (tenant, directory)
 );
