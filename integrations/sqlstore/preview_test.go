@@ -17,6 +17,7 @@ import (
 type world struct {
 	*rand.Rand
 	dirs map[backup.DirectoryName]map[string]backup.DirectoryEntry
+	left map[string]backup.DirectoryEntry // by id, those who were deleted, as they were last
 }
 
 // mutate makes some changes of a directory, and returns the ids that were touched.
@@ -26,7 +27,10 @@ func (w *world) mutate(dir backup.DirectoryName) (touched []string) {
 		id := fmt.Sprintf("%s-%02d", dir, w.IntN(12))
 		e, there := all[id]
 		touched = append(touched, id)
+		old, left := w.left[id]
 		switch {
+		case !there && left && w.IntN(2) == 0: // as he was
+			e = old
 		case !there || w.IntN(3) == 0:
 			name := fmt.Sprintf("p%d", w.IntN(9))
 			e = backup.DirectoryEntry{ID: id, DN: "uid=" + id, Mail: name + "@acme.example", DisplayName: name, EmployeeID: name}
@@ -38,6 +42,10 @@ func (w *world) mutate(dir backup.DirectoryName) (touched []string) {
 			}
 		case w.IntN(4) == 0:
 			delete(all, id)
+			if w.left == nil {
+				w.left = map[string]backup.DirectoryEntry{}
+			}
+			w.left[id] = e
 			continue
 		case w.IntN(3) == 0:
 			e.Disabled = !e.Disabled
