@@ -32,6 +32,9 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
+	if dir.Retired {
+		return ReadResult{Mode: backup.FullRead}, fail(a.readNobody(ctx, pass))
+	}
 	open, err := a.Directories.OpenDirectory(ctx, t, dir)
 	if err != nil {
 		return ReadResult{}, fail(err)
@@ -59,6 +62,14 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	return ReadResult{Entries: int(n.Load()), Mode: end.Mode}, fail(a.People.EndRead(ctx, pass, end))
 }
 
+// readNobody is the read of a directory that is retired. What was staged before it was is not the directory any more.
+func (a *Importing) readNobody(ctx context.Context, pass backup.Pass) error {
+	if err := a.People.RestartPass(ctx, pass); err != nil {
+		return err
+	}
+	return a.People.EndRead(ctx, pass, backup.ReadEnd{Mode: backup.FullRead, Note: "the directory is retired: nobody is in it"})
+}
+
 func (a *Importing) directory(ctx context.Context, in PassInput) (backup.Tenant, backup.DirectoryConfig, error) {
 	t, err := a.Tenants.Tenant(ctx, in.Tenant)
 	if err != nil {
@@ -78,12 +89,18 @@ func (a *Importing) CompareListing(ctx context.Context, in PassInput) (CompareRe
 	if err != nil {
 		return CompareResult{}, fail(err)
 	}
-	judge := backup.JudgeImport
-	if dir.Kind == backup.SCIM {
-		judge = backup.JudgePush
-	}
-	v, why := judge(d, dir.Removals, t.People.ApproveFirstImport)
+	v, why := judge(t, dir, d)
 	return CompareResult{Counts: d.Counts, Verdict: v, Why: why, Report: d.Report, Digest: d.Digest}, nil
+}
+
+func judge(t backup.Tenant, dir backup.DirectoryConfig, d backup.ImportDifference) (backup.ImportVerdict, string) {
+	switch {
+	case dir.Retired:
+		return backup.JudgeRetired(d)
+	case dir.Kind == backup.SCIM:
+		return backup.JudgePush(d, dir.Removals, t.People.ApproveFirstImport)
+	}
+	return backup.JudgeImport(d, dir.Removals, t.People.ApproveFirstImport)
 }
 
 // ApplyListing makes the staged read the truth, in one transaction, if it is still the difference that was compared.

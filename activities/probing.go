@@ -74,6 +74,9 @@ func (a *Probing) probeDirectory(ctx context.Context, t backup.Tenant) (string, 
 }
 
 func (a *Probing) probeOne(ctx context.Context, t backup.Tenant, d backup.DirectoryConfig) (string, error) {
+	if d.Retired {
+		return string(d.Name) + " is retired", nil
+	}
 	dir, err := a.Directories.OpenDirectory(ctx, t, d)
 	if err != nil {
 		return "", err

@@ -27,6 +27,9 @@ type DirectoryConfig struct {
 	Removals RemovalThreshold `json:"removals"`
 	// Every is the distance of two scheduled imports; default 24 h, at least 5 min.
 	Every Duration `json:"every,omitzero"`
+	// Retired: it is not read any more, and counts as one in which there is nobody. A directory that is only taken out of the tenant's
+	// description leaves its people as they are.
+	Retired bool `json:"retired,omitempty"`
 }
 
 // Directory returns the configuration of one of the tenant's directories. CodeNotFound when it has none of the name.

@@ -203,3 +203,12 @@ func JudgePush(d ImportDifference, t RemovalThreshold, approveFirst bool) (Impor
 	}
 	return ImportApply, ""
 }
+
+// JudgeRetired is JudgeImport for a directory that is retired: there is nobody in it on purpose. Whoever leaves by it, however few, has to
+// be approved, because a directory is retired by one word in a file.
+func JudgeRetired(d ImportDifference) (ImportVerdict, string) {
+	if d.Counts.Leaving == 0 {
+		return ImportApply, ""
+	}
+	return ImportApprove, fmt.Sprintf("the directory is retired: %d of %d active people are in no other one, and would be preserved", d.Counts.Leaving, d.Counts.KnownActive)
+}

@@ -47,3 +47,12 @@ func TestJudgePush(t *testing.T) {
 		}
 	}
 }
+
+// Nobody is an answer of a retired directory, and whoever leaves by it is approved, were it one.
+func TestJudgeRetired(t *testing.T) {
+	for leaving, want := range map[int]ImportVerdict{0: ImportApply, 1: ImportApprove, 1000: ImportApprove} {
+		if got, why := JudgeRetired(ImportDifference{Mode: FullRead, Counts: ImportCounts{KnownActive: 1000, Vanished: 1000, Leaving: leaving}}); got != want || (why == "") != (want == ImportApply) {
+			t.Errorf("%d leave: %s (%q)", leaving, got, why)
+		}
+	}
+}
