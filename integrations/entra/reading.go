@@ -53,7 +53,7 @@ func (r *reading) begin(ctx context.Context, from backup.ReadFrom, now time.Time
 func (r *reading) goOn(ctx context.Context, cursor backup.DirectoryCursor, now time.Time) (why string, err error) {
 	since, err := readPosition(cursor)
 	if err != nil {
-		return "the last import's cursor cannot be read", nil
+		return "the last import's cursor cannot be read", nil //nolint:nilerr // it is answered by a full listing
 	}
 	if why := r.unfit(since, now); why != "" {
 		return why, nil
