@@ -13,6 +13,7 @@ import (
 // ApplyPass makes the staged pass the truth, with the cursor and the report, in one transaction; again is the same as once. It does what
 // the difference of this digest says, and otherwise nothing: CodeDifferenceChanged. CodeNotFound when another pass began since.
 func (s *Store) ApplyPass(ctx context.Context, t backup.Tenant, p backup.Pass, digest, approvedBy string, at time.Time) (accounts backup.Accounts, err error) {
+	added := 0
 	err = s.changeTenant(ctx, p.Tenant, "apply an import", func(tx *sql.Tx) error {
 		row, err := lockPass(ctx, tx, p)
 		if err != nil {
@@ -22,21 +23,25 @@ func (s *Store) ApplyPass(ctx context.Context, t backup.Tenant, p backup.Pass, d
 			if !row.open {
 				return passEnded(p)
 			}
-			if err := s.apply(ctx, tx, t, p, row, digest, approvedBy, at); err != nil {
+			if added, err = s.apply(ctx, tx, t, p, row, digest, approvedBy, at); err != nil {
 				return err
 			}
 		}
 		accounts, err = countAccounts(ctx, tx, p.Tenant)
 		return err
 	})
+	if err == nil && added > few {
+		err = classify(ctx, "count who was added", s.know(ctx, s.write, "directory_entry", "entry_alias", "account"))
+	}
 	return accounts, err
 }
 
-func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, row importPass, digest, approvedBy string, at time.Time) error {
+// apply returns how many plain additions it made.
+func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup.Pass, row importPass, digest, approvedBy string, at time.Time) (added int, err error) {
 	by := approvedBy
 	report, err := readReport(ctx, tx, p.Tenant, row.report)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if by == "" {
 		by = report.By
@@ -44,41 +49,36 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, t backup.Tenant, p backup
 	w := &accountWriter{store: s, tx: tx, pass: p, report: row.report, by: by, at: at}
 	done, err := s.walk(ctx, tx, t, p, row, at, w.write)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if done.digest != digest {
-		return &backup.Error{Code: backup.CodeDifferenceChanged, Fault: backup.FaultCustomer, Message: "what this import would do now is not what it was compared to do",
+		return 0, &backup.Error{Code: backup.CodeDifferenceChanged, Fault: backup.FaultCustomer, Message: "what this import would do now is not what it was compared to do",
 			Hint: "holdfast users preview " + p.Tenant + " shows the difference of now"}
 	}
 	args := []any{p.Tenant, p.Directory}
 	if err := execAll(ctx, tx, append(args, micros(at)), takeOverTouched, takeOverKnown, takeOverPlain); err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := tx.ExecContext(ctx, addPlainAccounts, p.Tenant, p.Directory, micros(at), row.report); err != nil {
-		return err
+		return 0, err
 	}
 	err = execAll(ctx, tx, args, forgetAliases, takeOverAliases, forgetCandidates, keepCandidates, forgetEntries)
 	if err != nil {
-		return err
-	}
-	if done.Plain > rowsOfAdditions {
-		if err := s.know(ctx, tx, "directory_entry", "entry_alias", "account"); err != nil {
-			return err
-		}
+		return 0, err
 	}
 	for dir, n := range done.behind {
 		if _, err := tx.ExecContext(ctx, `UPDATE import_pass SET behind = behind + $3 WHERE tenant = $1 AND directory = $2`, p.Tenant, dir, n); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if err := forgetPlans(ctx, tx, p.Tenant); err != nil {
-		return err
+		return 0, err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE import_pass SET open = FALSE, applied = pass, cursor = next_cursor, ruled = rules WHERE tenant = $1 AND directory = $2`, p.Tenant, p.Directory)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return updateReport(ctx, tx, p.Tenant, row.report, func(r *backup.ImportReport) {
+	return done.Plain, updateReport(ctx, tx, p.Tenant, row.report, func(r *backup.ImportReport) {
 		r.Outcome, r.Approved, r.Ended, r.Counts, r.Digest = backup.ImportApplied, approvedBy, at.UTC(), done.counts, done.digest
 	})
 }

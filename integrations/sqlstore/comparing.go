@@ -24,6 +24,9 @@ const rowsOfAdditions = 1000
 // ComparePass tells the staged pass from what is known, and keeps the difference for whoever looks at it. It changes nothing else. Of a
 // pass that has ended it returns what was compared.
 func (s *Store) ComparePass(ctx context.Context, t backup.Tenant, p backup.Pass) (d backup.ImportDifference, err error) {
+	if err := s.knowStaged(ctx, p); err != nil {
+		return d, err
+	}
 	err = s.changeTenant(ctx, p.Tenant, "compare an import", func(tx *sql.Tx) error {
 		row, err := lockPass(ctx, tx, p)
 		if err != nil {

@@ -510,7 +510,7 @@ func TestDeathBetweenStageAndApply(t *testing.T) {
 	must(t, err)
 	row, err := lockPass(ctx, tx, first.current())
 	must(t, err)
-	must(t, first.store.apply(ctx, tx, first.tenant, first.current(), row, d.Digest, "", noon))
+	got[int](t)(first.store.apply(ctx, tx, first.tenant, first.current(), row, d.Digest, "", noon))
 	kill()
 	_ = tx.Rollback() // or the end of its context did it
 

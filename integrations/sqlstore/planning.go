@@ -173,18 +173,11 @@ func (s *Store) workOut(ctx context.Context, tx *sql.Tx, of plan, p backup.Pass,
 	if err != nil {
 		return err
 	}
-	if row.pages > 1 {
-		if err := s.know(ctx, tx, "staged_entry"); err != nil {
-			return err
-		}
-	}
 	if err := touch(ctx, tx, p, row); err != nil {
 		return err
 	}
-	if row.pages > 1 {
-		if err := s.know(ctx, tx, "import_touched"); err != nil {
-			return err
-		}
+	if err := s.knowTouched(ctx, tx, p); err != nil {
+		return err
 	}
 	if err := execAll(ctx, tx, args, judgeOwn, markDuplicates, markHeld, forgetAccounts); err != nil {
 		return err
@@ -193,6 +186,29 @@ func (s *Store) workOut(ctx context.Context, tx *sql.Tx, of plan, p backup.Pass,
 		return err
 	}
 	return execAll(ctx, tx, args, listAccounts)
+}
+
+// few rows are joined quickly by every plan.
+const few = 500
+
+// knowStaged is called before the transaction that compares.
+func (s *Store) knowStaged(ctx context.Context, p backup.Pass) error {
+	var many bool
+	err := s.write.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM staged_entry s WHERE `+isStaged+` LIMIT 1 OFFSET $3)`, p.Tenant, p.Directory, few).Scan(&many)
+	if err != nil || !many {
+		return classify(ctx, "count who is staged", err)
+	}
+	return classify(ctx, "count who is staged", s.know(ctx, s.write, "staged_entry"))
+}
+
+// knowTouched is rare: in most imports hardly anybody is touched.
+func (s *Store) knowTouched(ctx context.Context, tx *sql.Tx, p backup.Pass) error {
+	var many bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM import_touched t WHERE `+isTouched+` LIMIT 1 OFFSET $3)`, p.Tenant, p.Directory, few).Scan(&many)
+	if err != nil || !many {
+		return err
+	}
+	return s.know(ctx, tx, "import_touched")
 }
 
 // touch finds the entries that the pass has to look at.

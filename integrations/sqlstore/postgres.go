@@ -91,9 +91,9 @@ func lockKey(of ...string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:])) // any 64 bits will do
 }
 
-// know leaves a table to whoever counts it already: he keeps it from others until his transaction ends.
-func (postgres) know(ctx context.Context, tx *sql.Tx, tables ...string) error {
-	_, err := tx.ExecContext(ctx, `ANALYZE (SKIP_LOCKED) `+strings.Join(tables, ", "))
+// know waits for whoever counts a table already: until his transaction ends, if it is part of one.
+func (postgres) know(ctx context.Context, db database, tables ...string) error {
+	_, err := db.ExecContext(ctx, `ANALYZE `+strings.Join(tables, ", "))
 	return err
 }
 

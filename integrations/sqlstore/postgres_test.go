@@ -244,7 +244,7 @@ func TestServerThatCrashesInMidImport(t *testing.T) {
 	must(t, err)
 	row, err := lockPass(t.Context(), tx, i.current())
 	must(t, err)
-	must(t, i.store.apply(t.Context(), tx, i.tenant, i.current(), row, d.Digest, "", noon))
+	got[int](t)(i.store.apply(t.Context(), tx, i.tenant, i.current(), row, d.Digest, "", noon))
 	must(t, server.Kill())
 	if e := backup.AsError(classify(t.Context(), "apply", tx.Commit())); e == nil || e.Code != backup.CodeUnreachable || !e.Retryable {
 		t.Errorf("the error is %+v", e)

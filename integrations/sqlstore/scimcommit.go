@@ -239,9 +239,8 @@ func (d *scimDirectory) advance(ctx context.Context, n, users, groups int64) (fi
 
 // doubled tells that a directory has grown to twice of what it was when its rows were counted last. A first push is many thousand requests in
 // a few minutes; PostgreSQL by itself counts later than that, and as long as it takes the tables for empty it compares everybody who is in a
-// group with everybody else.
+// group with everybody else. With few rows every plan is quick.
 func doubled(before, after int64) bool {
-	const few = 256 // of these every plan is quick
 	return after >= few && bits.Len64(uint64(before)) != bits.Len64(uint64(after)) // sequences are never negative
 }
 
