@@ -31,7 +31,7 @@ func (s *Store) ApplyPass(ctx context.Context, t backup.Tenant, p backup.Pass, d
 		return err
 	})
 	if err == nil && added > few {
-		err = classify(ctx, "count who was added", s.know(ctx, s.write, "directory_entry", "entry_alias", "account"))
+		err = s.changeRows(ctx, "count who was added", func(tx *sql.Tx) error { return s.know(ctx, tx, "directory_entry", "entry_alias", "account") })
 	}
 	return accounts, err
 }

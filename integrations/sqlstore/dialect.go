@@ -19,7 +19,7 @@ type dialect interface {
 	// texts is a table of one column of texts, made of the parameter $3, and what that parameter is then.
 	texts(all []string) (table string, parameter any)
 	// know lets the database count its rows anew before it plans statements over all of them.
-	know(ctx context.Context, db database, tables ...string) error
+	know(ctx context.Context, tx *sql.Tx, tables ...string) error
 	// collides tells that a transaction failed because of another one, or never began, left nothing, and may be run again at once.
 	collides(err error) bool
 	// migrations are the steps of the schema, and how goose calls this dialect.
@@ -49,6 +49,6 @@ func (s *Store) loadRows(ctx context.Context, on *sql.Conn, tx *sql.Tx, table, c
 
 // know is for whoever has just written many rows and now joins them: PostgreSQL may not have looked at the tables since they were empty, and
 // then compares everybody with everybody. One at a time may count a table; so a long transaction should not, if it can be done before it.
-func (s *Store) know(ctx context.Context, db database, tables ...string) error {
-	return s.dialect.know(ctx, db, tables...)
+func (s *Store) know(ctx context.Context, tx *sql.Tx, tables ...string) error {
+	return s.dialect.know(ctx, tx, tables...)
 }

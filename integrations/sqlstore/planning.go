@@ -176,7 +176,8 @@ func (s *Store) workOut(ctx context.Context, tx *sql.Tx, of plan, p backup.Pass,
 	if err := touch(ctx, tx, p, row); err != nil {
 		return err
 	}
-	if err := s.knowTouched(ctx, tx, p); err != nil {
+	// This is rare: in most imports hardly anybody is touched.
+	if err := s.knowMany(ctx, tx, `SELECT 1 FROM import_touched t WHERE `+isTouched, p, "import_touched"); err != nil {
 		return err
 	}
 	if err := execAll(ctx, tx, args, judgeOwn, markDuplicates, markHeld, forgetAccounts); err != nil {
@@ -193,22 +194,19 @@ const few = 500
 
 // knowStaged is called before the transaction that compares.
 func (s *Store) knowStaged(ctx context.Context, p backup.Pass) error {
-	var many bool
-	err := s.write.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM staged_entry s WHERE `+isStaged+` LIMIT 1 OFFSET $3)`, p.Tenant, p.Directory, few).Scan(&many)
-	if err != nil || !many {
-		return classify(ctx, "count who is staged", err)
-	}
-	return classify(ctx, "count who is staged", s.know(ctx, s.write, "staged_entry"))
+	return s.changeRows(ctx, "count who is staged", func(tx *sql.Tx) error {
+		return s.knowMany(ctx, tx, `SELECT 1 FROM staged_entry s WHERE `+isStaged, p, "staged_entry")
+	})
 }
 
-// knowTouched is rare: in most imports hardly anybody is touched.
-func (s *Store) knowTouched(ctx context.Context, tx *sql.Tx, p backup.Pass) error {
+// knowMany counts a table anew when it has more than a few rows of the pass.
+func (s *Store) knowMany(ctx context.Context, tx *sql.Tx, rows string, p backup.Pass, table string) error {
 	var many bool
-	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM import_touched t WHERE `+isTouched+` LIMIT 1 OFFSET $3)`, p.Tenant, p.Directory, few).Scan(&many)
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (`+rows+` LIMIT 1 OFFSET $3)`, p.Tenant, p.Directory, few).Scan(&many)
 	if err != nil || !many {
 		return err
 	}
-	return s.know(ctx, tx, "import_touched")
+	return s.know(ctx, tx, table)
 }
 
 // touch finds the entries that the pass has to look at.

@@ -92,8 +92,8 @@ func lockKey(of ...string) int64 {
 }
 
 // know waits for whoever counts a table already: until his transaction ends, if it is part of one.
-func (postgres) know(ctx context.Context, db database, tables ...string) error {
-	_, err := db.ExecContext(ctx, `ANALYZE `+strings.Join(tables, ", "))
+func (postgres) know(ctx context.Context, tx *sql.Tx, tables ...string) error {
+	_, err := tx.ExecContext(ctx, `ANALYZE `+strings.Join(tables, ", "))
 	return err
 }
 

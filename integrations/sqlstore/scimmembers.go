@@ -80,16 +80,20 @@ func (d *scimDirectory) touchMembers(ctx context.Context, group int64) error {
 	return d.touch(ctx, `SELECT member FROM scim_member WHERE scope = $1 AND in_group = $4`, group)
 }
 
-// touchStatement is of touch, for a query of ids. A user's groups, which are part of it (RFC 7643 section 4.1.2), are those that it is in
-// itself: so whoever is among the ids gets a new version, and those further below are in the feed only. CROSS JOIN keeps SQLite from looking
-// at everybody who is in a group for each id.
+// touchStatement is of touch, for a query of ids. It descends from group to group, and only then to their members: those who are no groups
+// are many. A user's groups, which are part of it (RFC 7643 section 4.1.2), are those that it is in itself: so whoever is among the ids gets a
+// new version, and those further below are in the feed only. CROSS JOIN keeps SQLite from looking at everybody who is in a group for each id.
 const touchStatement = `WITH RECURSIVE named (id) AS (
 		%s
+	), inner_group (number) AS (
+		SELECT g.number FROM named n CROSS JOIN scim_group g WHERE g.scope = $1 AND g.id = n.id
+		UNION
+		SELECT g.number FROM inner_group i CROSS JOIN scim_member m CROSS JOIN scim_group g
+		WHERE m.scope = $1 AND m.in_group = i.number AND g.scope = m.scope AND g.id = m.member
 	), below (id) AS (
 		SELECT id FROM named
 		UNION
-		SELECT m.member FROM below b CROSS JOIN scim_group g CROSS JOIN scim_member m
-		WHERE g.scope = $1 AND g.id = b.id AND m.scope = g.scope AND m.in_group = g.number
+		SELECT m.member FROM inner_group i CROSS JOIN scim_member m WHERE m.scope = $1 AND m.in_group = i.number
 	), concerned AS (
 		SELECT u.number AS number, ROW_NUMBER() OVER (ORDER BY u.number) AS place, u.id IN (SELECT id FROM named) AS itself
 		FROM below b CROSS JOIN scim_user u WHERE u.scope = $1 AND u.id = b.id AND u.deleted = 0

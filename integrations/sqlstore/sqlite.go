@@ -96,7 +96,7 @@ func sqliteName(path, cacheKiB string) string {
 func (sqlite) hold(context.Context, *sql.Tx, string) error { return nil }
 
 // know has nothing to do: the statements name the order of their joins where it matters.
-func (sqlite) know(context.Context, database, ...string) error { return nil }
+func (sqlite) know(context.Context, *sql.Tx, ...string) error { return nil }
 
 // insert has the statement of a full chunk read once for all of them: SQLite takes longer to read it than to carry it out.
 func (sqlite) insert(ctx context.Context, tx *sql.Tx, table, columns string, rows [][]any, then string) error {
