@@ -49,7 +49,9 @@ type scimWrite struct {
 	fn    func(ctx context.Context, d *scimDirectory) error
 	state atomic.Int32
 	err   error
-	done  chan struct{}
+	// doubled: the directory has, by this write.
+	doubled bool
+	done    chan struct{}
 }
 
 // change runs fn in a transaction, with the directory locked, and returns when it is durable. fn may run on another goroutine, and again,
@@ -134,7 +136,25 @@ func (s *SCIM) commit(ctx context.Context, batch []*scimWrite) error {
 			return err
 		}
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(batch, func(w *scimWrite) bool { return w.doubled }) {
+		s.count(ctx, conn)
+	}
+	return nil
+}
+
+// count lets the database count the rows. What was committed stays so when that fails, and at worst the next requests are slow.
+func (s *SCIM) count(ctx context.Context, conn *sql.Conn) {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return
+	}
+	defer tx.Rollback() // does nothing after a commit
+	if err := s.store.know(ctx, tx, "scim_user", "scim_group", "scim_member", "scim_value"); err == nil {
+		_ = tx.Commit()
+	}
 }
 
 // insist makes the next commit of a connection of SQLite wait for the disk: an identity provider that was told "created" does not say it
@@ -178,11 +198,13 @@ func (s *SCIM) run(ctx context.Context, tx *sql.Tx, w *scimWrite) (err error) {
 			err = &backup.Error{Code: backup.CodeInternal, Fault: backup.FaultOurs, Message: "a change could not be made", Cause: fmt.Errorf("panic: %v", p)}
 		}
 	}()
-	d, err := s.lockDirectory(ctx, tx, w.scope)
+	d, err := lockDirectory(ctx, tx, w.scope)
 	if err != nil {
 		return err
 	}
-	return w.fn(ctx, d)
+	err = w.fn(ctx, d)
+	w.doubled = err == nil && d.doubled
+	return err
 }
 
 // errUnchanged ends a write that found nothing to do: it leaves no trace.
@@ -190,16 +212,16 @@ var errUnchanged = errors.New("sqlstore: nothing to change")
 
 // scimDirectory is a directory that is locked for a change.
 type scimDirectory struct {
-	store    *Store
 	tx       *sql.Tx
 	id       int64
 	sequence int64
 	now      time.Time
+	doubled  bool
 }
 
 // lockDirectory makes the directory at its first change.
-func (s *SCIM) lockDirectory(ctx context.Context, tx *sql.Tx, scope backup.SCIMScope) (*scimDirectory, error) {
-	d := &scimDirectory{store: s.store, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
+func lockDirectory(ctx context.Context, tx *sql.Tx, scope backup.SCIMScope) (*scimDirectory, error) {
+	d := &scimDirectory{tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
 	const lock = `UPDATE scim_directory SET sequence = sequence WHERE tenant = $1 AND directory = $2 RETURNING id, sequence`
 	err := tx.QueryRowContext(ctx, lock, scope.Tenant, scope.Directory).Scan(&d.id, &d.sequence)
 	if !errors.Is(err, sql.ErrNoRows) {
@@ -231,10 +253,8 @@ func (d *scimDirectory) advance(ctx context.Context, n, users, groups int64) (fi
 	d.sequence += n
 	_, err = d.tx.ExecContext(ctx, `UPDATE scim_directory SET sequence = $2, user_count = user_count + $3, group_count = group_count + $4 WHERE id = $1`,
 		d.id, d.sequence, users, groups)
-	if err != nil || !doubled(first-1, d.sequence) {
-		return first, err
-	}
-	return first, d.store.know(ctx, d.tx, "scim_user", "scim_group", "scim_member", "scim_value")
+	d.doubled = d.doubled || doubled(first-1, d.sequence)
+	return first, err
 }
 
 // doubled tells that a directory has grown to twice of what it was when its rows were counted last. A first push is many thousand requests in
