@@ -43,18 +43,25 @@ func (a *Importing) ReadDirectory(ctx context.Context, in PassInput) (ReadResult
 	var n atomic.Int64
 	stop := beat(ctx, func() any { return n.Load() })
 	defer stop()
-	stage := func(page backup.EntryPage) error {
-		t.Assign(dir.Name, page.Entries)
-		n.Add(int64(len(page.Entries) + len(page.Present) + len(page.Gone)))
-		return a.People.StagePage(ctx, pass, page)
+	read := func(from backup.ReadFrom) (backup.ReadEnd, error) {
+		staging := a.People.Stage(ctx, pass)
+		end, err := open.Read(ctx, from, func(page backup.EntryPage) error {
+			t.Assign(dir.Name, page.Entries)
+			n.Add(int64(len(page.Entries) + len(page.Present) + len(page.Gone)))
+			return staging.Page(page)
+		})
+		if kept := staging.Close(); err == nil {
+			err = kept
+		}
+		return end, err
 	}
-	end, err := open.Read(ctx, from, stage)
+	end, err := read(from)
 	if backup.HasCode(err, backup.CodeCursorExpired) {
 		if err := a.People.RestartPass(ctx, pass); err != nil {
 			return ReadResult{}, fail(err)
 		}
 		n.Store(0)
-		end, err = open.Read(ctx, backup.ReadFrom{}, stage)
+		end, err = read(backup.ReadFrom{})
 	}
 	if err != nil {
 		return ReadResult{}, fail(err)

@@ -30,8 +30,8 @@ type People interface {
 	BeginPass(ctx context.Context, p backup.Pass, s backup.ImportStart) (backup.ReadFrom, error)
 	// RestartPass forgets what is staged, and Since: everybody is listed.
 	RestartPass(ctx context.Context, p backup.Pass) error
-	// StagePage keeps a page and its Resume, in one transaction. Entries are upserted by id; a page may be repeated.
-	StagePage(ctx context.Context, p backup.Pass, page backup.EntryPage) error
+	// Stage keeps pages of the read, until it is closed. CodeNotFound when another pass, or another attempt at this one, began since.
+	Stage(ctx context.Context, p backup.Pass) backup.Staging
 	// EndRead says that the read was complete.
 	EndRead(ctx context.Context, p backup.Pass, end backup.ReadEnd) error
 	// ComparePass tells the staged pass from what is known, and keeps the difference for whoever looks at it. It changes nothing else.

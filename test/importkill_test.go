@@ -224,7 +224,11 @@ func readInChild(ctx context.Context, store *sqlstore.Store, t backup.Tenant, co
 		return err
 	}
 	defer dir.Close()
-	end, err := dir.Read(ctx, from, func(page backup.EntryPage) error { return store.StagePage(ctx, pass, page) })
+	staging := store.Stage(ctx, pass)
+	end, err := dir.Read(ctx, from, staging.Page)
+	if kept := staging.Close(); err == nil {
+		err = kept
+	}
 	if err != nil {
 		return err
 	}

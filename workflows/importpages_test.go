@@ -48,8 +48,13 @@ func (b *book) BeginPass(context.Context, backup.Pass, backup.ImportStart) (back
 	return backup.ReadFrom{}, nil
 }
 
-func (b *book) StagePage(_ context.Context, _ backup.Pass, page backup.EntryPage) error {
-	b.staged.Add(int64(len(page.Entries)))
+func (b *book) Stage(context.Context, backup.Pass) backup.Staging { return sheets{b} }
+
+// sheets are the pages of a read.
+type sheets struct{ *book }
+
+func (s sheets) Page(page backup.EntryPage) error {
+	s.staged.Add(int64(len(page.Entries)))
 	return nil
 }
 

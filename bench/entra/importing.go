@@ -162,10 +162,14 @@ func (p *place) bring(ctx context.Context, name string, least int64) (r result, 
 	if err != nil {
 		return r, err
 	}
+	staging := p.store.Stage(ctx, pass)
 	end, err := p.dir.Read(ctx, from, func(page backup.EntryPage) error {
 		r.Listed += len(page.Entries) + len(page.Gone)
-		return p.store.StagePage(ctx, pass, page)
+		return staging.Page(page)
 	})
+	if kept := staging.Close(); err == nil {
+		err = kept
+	}
 	if err == nil {
 		err = p.store.EndRead(ctx, pass, end)
 	}

@@ -87,10 +87,14 @@ func measure(ctx context.Context, store *sqlstore.Store, dir *ldap.Directory, t 
 	if j.Full {
 		from = backup.ReadFrom{}
 	}
+	staging := store.Stage(ctx, pass)
 	end, err := dir.Read(ctx, from, func(page backup.EntryPage) error {
 		t.Assign("ldap", page.Entries)
-		return store.StagePage(ctx, pass, page)
+		return staging.Page(page)
 	})
+	if kept := staging.Close(); err == nil {
+		err = kept
+	}
 	if err != nil {
 		return took, err
 	}

@@ -237,6 +237,7 @@ func (i *imports) read(d *ourldap.Directory, afterFirst func()) error {
 	i.n++
 	i.pass = backup.Pass{Tenant: "acme", Directory: "ldap", ID: fmt.Sprint("pass-", i.n)}
 	must(i.store.BeginPass(ctx, i.pass, backup.ImportStart{}))(i.t)
+	staging := i.store.Stage(ctx, i.pass)
 	end, err := d.Read(ctx, backup.ReadFrom{}, func(p backup.EntryPage) error {
 		defer func() {
 			if afterFirst != nil {
@@ -244,8 +245,9 @@ func (i *imports) read(d *ourldap.Directory, afterFirst func()) error {
 				afterFirst = nil
 			}
 		}()
-		return i.store.StagePage(ctx, i.pass, p)
+		return staging.Page(p)
 	})
+	succeed(i.t, staging.Close())
 	if err == nil {
 		succeed(i.t, i.store.EndRead(ctx, i.pass, end))
 	}

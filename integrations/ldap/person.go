@@ -40,6 +40,7 @@ type reader struct {
 	rules []string       // further attributes, in lower case
 	slots map[string]int // by name, as it is asked for and in lower case
 	asked []string       // by slot
+	shown []int          // by slot, the slot that has its attribute: the first of those of one name; -1 for no name
 }
 
 // Slots of what every reader asks for; those of the rules' attributes follow.
@@ -94,6 +95,13 @@ func (r reader) with(rules []string) reader {
 		base, _, _ := strings.Cut(name, ";")
 		if _, taken := r.slots[strings.ToLower(base)]; !taken && base != "" {
 			r.slots[base], r.slots[strings.ToLower(base)] = i, i
+		}
+	}
+	r.shown = make([]int, len(r.asked))
+	for i, name := range r.asked {
+		r.shown[i] = -1
+		if base, _, _ := strings.Cut(name, ";"); base != "" {
+			r.shown[i] = r.slots[strings.ToLower(base)]
 		}
 	}
 	return r
@@ -152,22 +160,15 @@ type view struct {
 	parts bool // something is longer than this answer
 }
 
-// attribute returns what stands in a slot, or nil. Two slots may have one name: then the first of them has it.
+// attribute returns what stands in a slot, or nil.
 func (v *view) attribute(slot int) *attribute {
-	name, _, _ := strings.Cut(v.r.asked[slot], ";")
-	if name == "" {
+	at := v.r.shown[slot]
+	if at < 0 || v.rec.chosen[at] == 0 {
 		return nil
 	}
-	at, known := v.r.slots[name]
-	if !known {
-		at = v.r.slots[strings.ToLower(name)]
-	}
-	if place := v.rec.chosen[at]; place > 0 {
-		a := &v.rec.attributes[place-1]
-		v.parts = v.parts || a.nextRange() > 0
-		return a
-	}
-	return nil
+	a := &v.rec.attributes[v.rec.chosen[at]-1]
+	v.parts = v.parts || a.nextRange() > 0
+	return a
 }
 
 // first is the first value in a slot; one that is not there is nil.

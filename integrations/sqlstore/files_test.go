@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 	i.stage()
 	var err error
 	for n := 0; err == nil && n < 100; n++ {
-		err = i.store.StagePage(t.Context(), i.current(), backup.EntryPage{Entries: crowd(n*100, 100)})
+		err = stageOne(i.store, i.current(), backup.EntryPage{Entries: crowd(n*100, 100)})
 	}
 	wantCode(t, err, backup.CodeDiskFull)
 	if e := backup.AsError(err); e.Retryable || e.Fault != backup.FaultOurs || e.Hint == "" {

@@ -244,7 +244,7 @@ func TestReportOfAPlainAdditionSaysWhoAskedForIt(t *testing.T) {
 	i := newImporter(t, newStore(t))
 	p := backup.Pass{Tenant: acme, Directory: "ldap", ID: "asked"}
 	got[backup.ReadFrom](t)(i.store.BeginPass(t.Context(), p, backup.ImportStart{By: "vera"}))
-	must(t, i.store.StagePage(t.Context(), p, backup.EntryPage{Entries: people(t, "e1 anna", "e2 none")}))
+	must(t, stageOne(i.store, p, backup.EntryPage{Entries: people(t, "e1 anna", "e2 none")}))
 	must(t, i.store.EndRead(t.Context(), p, backup.ReadEnd{Mode: backup.FullRead}))
 	d := got[backup.ImportDifference](t)(i.store.ComparePass(t.Context(), i.tenant, p))
 	got[backup.Accounts](t)(i.store.ApplyPass(t.Context(), i.tenant, p, d.Digest, "", noon))

@@ -112,7 +112,7 @@ func TestPassThatIsOverCanDoNothing(t *testing.T) {
 		_, err := i.store.BeginPass(t.Context(), i.current(), backup.ImportStart{})
 		wantCode(t, err, backup.CodeNotFound)
 	}
-	wantCode(t, i.store.StagePage(t.Context(), i.current(), backup.EntryPage{Entries: people(t, "e3 chen")}), backup.CodeNotFound)
+	wantCode(t, stageOne(i.store, i.current(), backup.EntryPage{Entries: people(t, "e3 chen")}), backup.CodeNotFound)
 	if reports := got[[]backup.ImportReport](t)(i.store.ListImports(t.Context(), acme, "ldap", 0)); len(reports) != 3 || reports[0].Outcome != backup.ImportApplied {
 		t.Errorf("the reports are %+v", reports)
 	}
@@ -256,16 +256,16 @@ func TestAReplacedReaderChangesNothing(t *testing.T) {
 	first, second := pass, pass
 	second.Attempt = 2
 	got[backup.ReadFrom](t)(s.BeginPass(t.Context(), first, backup.ImportStart{}))
-	must(t, s.StagePage(t.Context(), first, backup.EntryPage{Entries: people(t, "e1 anna"), Resume: []byte(`"1"`)}))
+	must(t, stageOne(s, first, backup.EntryPage{Entries: people(t, "e1 anna"), Resume: []byte(`"1"`)}))
 	if from := got[backup.ReadFrom](t)(s.BeginPass(t.Context(), second, backup.ImportStart{})); string(from.Resume) != `"1"` {
 		t.Fatalf("%+v", from)
 	}
-	wantCode(t, s.StagePage(t.Context(), first, backup.EntryPage{Entries: people(t, "e2 bela"), Resume: []byte(`"9"`)}), backup.CodeNotFound)
+	wantCode(t, stageOne(s, first, backup.EntryPage{Entries: people(t, "e2 bela"), Resume: []byte(`"9"`)}), backup.CodeNotFound)
 	wantCode(t, s.EndRead(t.Context(), first, backup.ReadEnd{Mode: backup.FullRead}), backup.CodeNotFound)
 	wantCode(t, s.RestartPass(t.Context(), first), backup.CodeNotFound)
 	_, err := s.BeginPass(t.Context(), first, backup.ImportStart{})
 	wantCode(t, err, backup.CodeNotFound)
-	must(t, s.StagePage(t.Context(), second, backup.EntryPage{Entries: people(t, "e3 chen")}))
+	must(t, stageOne(s, second, backup.EntryPage{Entries: people(t, "e3 chen")}))
 	must(t, s.EndRead(t.Context(), second, backup.ReadEnd{Mode: backup.FullRead}))
 	d := got[backup.ImportDifference](t)(s.ComparePass(t.Context(), backup.Tenant{ID: acme, Directories: []backup.DirectoryConfig{{Name: "ldap"}}}, pass))
 	if d.Counts.Added != 2 {

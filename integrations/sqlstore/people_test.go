@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -83,7 +84,13 @@ func (i *importer) again() backup.ReadFrom {
 func (i *importer) page(p backup.EntryPage) {
 	i.Helper()
 	i.tenant.Assign(i.dir, p.Entries)
-	must(i, i.store.StagePage(i.Context(), i.current(), p))
+	must(i, stageOne(i.store, i.current(), p))
+}
+
+// stageOne keeps one page.
+func stageOne(s *Store, p backup.Pass, page backup.EntryPage) error {
+	staging := s.Stage(context.Background(), p)
+	return errors.Join(staging.Page(page), staging.Close())
 }
 
 func (i *importer) current() backup.Pass {
@@ -445,7 +452,7 @@ func TestAnotherPassEndsTheFirst(t *testing.T) {
 	i.stage(people(t, "e1 anna"))
 	old := i.current()
 	i.stage(people(t, "e2 bela"))
-	wantCode(t, i.store.StagePage(t.Context(), old, backup.EntryPage{Entries: people(t, "e3 chen")}), backup.CodeNotFound)
+	wantCode(t, stageOne(i.store, old, backup.EntryPage{Entries: people(t, "e3 chen")}), backup.CodeNotFound)
 	_, err := i.store.ComparePass(t.Context(), i.tenant, old)
 	wantCode(t, err, backup.CodeNotFound)
 	_, err = i.store.ApplyPass(t.Context(), i.tenant, old, "", "", noon)

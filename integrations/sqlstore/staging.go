@@ -38,26 +38,75 @@ func assignments(columns string) string {
 	return strings.Join(set, ", ")
 }
 
-// StagePage keeps a page and its Resume, in one transaction. Entries are upserted by id: a page may be repeated, and of two entries
-// with one id the last wins. An entry that says what is known of it costs a narrow row. CodeNotFound when another pass began since.
-func (s *Store) StagePage(ctx context.Context, p backup.Pass, page backup.EntryPage) error {
-	entries := prepare(p, page.Entries)
+// pagesWaiting bounds the pages that are made and not kept yet, beside the one that is being kept.
+const pagesWaiting = 1
+
+// staging keeps pages one after the other, while the next are read and made ready.
+type staging struct {
+	store *Store
+	pass  backup.Pass
+	pages chan readyPage
+	ended chan struct{}
+	err   error // good after ended
+}
+
+// readyPage is a page of which only the database does not know yet. It shares nothing with the page that it was made of.
+type readyPage struct {
+	entries       []staged
+	present, gone []string
+	resume        string
+}
+
+// Stage keeps pages of the read of a pass, until it is closed. An entry that says what is known of it costs a narrow row; of two entries
+// with one id the last wins. CodeNotFound when another pass, or another attempt at this one, began since.
+func (s *Store) Stage(ctx context.Context, p backup.Pass) backup.Staging {
+	st := &staging{store: s, pass: p, pages: make(chan readyPage, pagesWaiting), ended: make(chan struct{})}
+	go func() {
+		defer close(st.ended)
+		for page := range st.pages {
+			if st.err = s.stagePage(ctx, p, page); st.err != nil {
+				return
+			}
+		}
+	}()
+	return st
+}
+
+// Page implements backup.Staging.
+func (st *staging) Page(page backup.EntryPage) error {
+	ready := readyPage{entries: prepare(st.pass, page.Entries), present: distinct(page.Present), gone: distinct(page.Gone), resume: string(page.Resume)}
+	select {
+	case st.pages <- ready:
+		return nil
+	case <-st.ended:
+		return st.err
+	}
+}
+
+// Close implements backup.Staging.
+func (st *staging) Close() error {
+	close(st.pages)
+	<-st.ended
+	return st.err
+}
+
+func (s *Store) stagePage(ctx context.Context, p backup.Pass, page readyPage) error {
 	return s.loadTenant(ctx, p.Tenant, "stage a page of an import", func(on *sql.Conn, tx *sql.Tx) error {
 		row, err := lockOpenPass(ctx, tx, p)
 		if err != nil {
 			return err
 		}
-		if err := s.stageEntries(ctx, on, tx, p, row.known, entries); err != nil {
+		if err := s.stageEntries(ctx, on, tx, p, row.known, page.entries); err != nil {
 			return err
 		}
-		if err := s.stagePresent(ctx, tx, p, row.known, page.Present); err != nil {
+		if err := s.stagePresent(ctx, tx, p, row.known, page.present); err != nil {
 			return err
 		}
-		if err := s.stageGone(ctx, tx, p, page.Gone); err != nil {
+		if err := s.stageGone(ctx, tx, p, page.gone); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE import_pass SET pages = pages + 1, complete = FALSE, planned = '', resume = $3 WHERE tenant = $1 AND directory = $2`,
-			p.Tenant, p.Directory, string(page.Resume))
+			p.Tenant, p.Directory, page.resume)
 		return err
 	})
 }
@@ -142,12 +191,12 @@ func (s *Store) stagePresent(ctx context.Context, tx *sql.Tx, p backup.Pass, any
 	if !anyKnown || len(ids) == 0 {
 		return nil
 	}
-	found, err := s.lookUp(ctx, tx, p, distinct(ids))
+	found, err := s.lookUp(ctx, tx, p, ids)
 	if err != nil {
 		return err
 	}
 	var rows [][]any
-	for _, id := range distinct(ids) {
+	for _, id := range ids {
 		if k, ok := found[id]; ok {
 			rows = append(rows, narrowRow(p, k))
 		}
@@ -158,7 +207,7 @@ func (s *Store) stagePresent(ctx context.Context, tx *sql.Tx, p backup.Pass, any
 
 func (s *Store) stageGone(ctx context.Context, tx *sql.Tx, p backup.Pass, ids []string) error {
 	var rows [][]any
-	for _, id := range distinct(ids) {
+	for _, id := range ids {
 		rows = append(rows, []any{p.Tenant, string(p.Directory), id, stagedGone, false, ""})
 	}
 	return s.insertRows(ctx, tx, "staged_entry", narrowColumns, rows, `ON CONFLICT (tenant, directory, entry_id) DO UPDATE SET `+assignments("kind, disabled, own"))

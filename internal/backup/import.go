@@ -16,6 +16,15 @@ type Pass struct {
 	Attempt int32
 }
 
+// Staging keeps the pages of a read, in order.
+type Staging interface {
+	// Page takes a page and returns before it is kept, while at most two others wait; the error may be that of a page before. Each page is
+	// kept with its Resume, in one transaction. Entries are upserted by id; a page may be repeated.
+	Page(page EntryPage) error
+	// Close waits until all is kept. Without it, or with an error, nobody knows how much was.
+	Close() error
+}
+
 // ImportCounts is the difference between what a directory says and what is known. Counts of entries, but for the last three.
 type ImportCounts struct {
 	// Listed entries were in this read: all of the directory, or those that changed.
