@@ -106,8 +106,9 @@ func TestSCIMTokenRevoke(t *testing.T) {
 		code int
 		dir  backup.DirectoryName
 	}{
-		"two": {exitOK, "entra"}, "one --directory okta": {exitOK, "okta"}, "one": {exitUsage, ""}, "three": {exitNotFound, ""},
-		"expired --directory okta": {exitOK, "okta"},
+		"two --yes-revoke two": {exitOK, "entra"}, "one --directory okta --yes-revoke one": {exitOK, "okta"}, "one --yes-revoke one": {exitUsage, ""},
+		"three --yes-revoke three": {exitNotFound, ""}, "expired --directory okta --yes-revoke expired": {exitOK, "okta"},
+		"two": {exitUsage, ""}, "two --yes-revoke one": {exitUsage, ""},
 	} {
 		var out bytes.Buffer
 		c := &fakeFlows{}

@@ -19,19 +19,25 @@ type scimRevoked struct {
 }
 
 func newSCIMTokenRevoke(p *program) *cobra.Command {
-	var directory, by string
+	var directory, by, confirmed string
 	cmd := &cobra.Command{
 		Use: "revoke TENANT LABEL", Short: "Make a token useless at once",
 		Long: `Makes a token useless: the next request with it is refused. Nobody's data is touched by that; people stay as they were pushed last.`,
 		Example: `  holdfast scim token revoke acme okta
-  holdfast scim token revoke acme okta-2 --directory okta --by anna@acme.example`,
+  holdfast scim token revoke acme okta-2 --directory okta --by anna@acme.example
+  holdfast scim token revoke acme okta --yes-revoke okta   # in a script`,
 		Args: takes(p, "TENANT", "LABEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			warning := "Whoever pushes with the token " + clean(args[1]) + " of " + clean(args[0]) + " will be refused from now on.\nType its label to go on: "
+			if err := p.confirm(args[1], confirmed, warning, "this cuts an identity provider off: give --yes-revoke "+clean(args[1])+" to confirm it"); err != nil {
+				return err
+			}
 			return runSCIMTokenRevoke(cmd.Context(), p, scimRevoked{args[0], backup.DirectoryName(directory), args[1]}, by)
 		},
 	}
 	cmd.Flags().StringVar(&directory, "directory", "", "name of the directory (default: the one that has a token of the label)")
 	cmd.Flags().StringVar(&by, "by", "", "in whose name (default: this machine's user)")
+	cmd.Flags().StringVar(&confirmed, "yes-revoke", "", "the token's label once more, instead of being asked for it")
 	return cmd
 }
 

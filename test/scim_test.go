@@ -208,9 +208,10 @@ func (c *company) tokensRotate(first *provider) {
 		code int
 		says string
 	}{
-		"scim token add acme --directory okta --by anna@acme.example":         {6, "as many as it may have"},
-		"scim token add acme --directory entra --by bela@acme.example":        {6, "bela@acme.example"},
-		"scim token revoke acme okta --directory okta --by bela@acme.example": {6, "bela@acme.example"},
+		"scim token add acme --directory okta --by anna@acme.example":                           {6, "as many as it may have"},
+		"scim token add acme --directory entra --by bela@acme.example":                          {6, "bela@acme.example"},
+		"scim token revoke acme okta --directory okta --by anna@acme.example":                   {2, "--yes-revoke okta"},
+		"scim token revoke acme okta --yes-revoke okta --directory okta --by bela@acme.example": {6, "bela@acme.example"},
 	} {
 		r, err := c.Holdfast(c.t.Context(), strings.Fields(args)...)
 		if err != nil || r.Code != want.code || !strings.Contains(r.Stderr, want.says) || strings.Contains(r.Stdout, "hfscim_") {
@@ -221,7 +222,7 @@ func (c *company) tokensRotate(first *provider) {
 	if err := c.Query(c.t.Context(), &listed, "scim", "token", "list", "acme"); err != nil || len(listed.Tokens) != 3 || listed.Tokens[1].Label != "okta" || listed.Tokens[1].LastUsed.IsZero() {
 		c.t.Errorf("%+v, %v", listed, err)
 	}
-	if r, err := c.Holdfast(c.t.Context(), strings.Fields("scim token revoke acme okta --directory okta --by anna@acme.example")...); err != nil || r.Code != 0 {
+	if r, err := c.Holdfast(c.t.Context(), strings.Fields("scim token revoke acme okta --yes-revoke okta --directory okta --by anna@acme.example")...); err != nil || r.Code != 0 {
 		c.t.Fatalf("%+v %v", r, err)
 	}
 	first.must(401, "GET", "/Users?count=0", "")
